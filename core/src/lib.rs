@@ -1,1 +1,44 @@
-//! placeholder
+//! The model of live media and the meter that bills it.
+//!
+//! An [`Origin`] is the directory of live broadcasts. A gateway asks a [`Gate`] for a [`Session`]; the session hands
+//! out an [`OriginProducer`] that publishes into the directory and an [`OriginConsumer`] that finds and follows what
+//! is there. A broadcast holds tracks, a track holds groups, a group holds frames, as in moq-lite.
+//!
+//! > A payload enters at [`GroupProducer::push`] and leaves at [`GroupConsumer::forward`]. Those two doors charge usage,
+//! > and there is no other way to move a payload, so there is nothing that a gateway could forget to count.
+//!
+//! The crate knows no protocol, no codec and no socket; it spawns no task and reads no clock (`now` is an argument).
+//! Its `async` verbs only wait: they run on any executor.
+
+mod admission;
+mod broadcast;
+mod frame;
+mod group;
+mod origin;
+mod path;
+mod session;
+mod subscription;
+mod time;
+mod track;
+pub mod usage;
+mod waiters;
+
+pub use admission::{
+    Admission, AdmissionFuture, Credential, Denied, DenyReason, Direction, Grant, Identity, OpenAdmission,
+    Protocol, Request, Secret,
+};
+pub use broadcast::{
+    BroadcastConsumer, BroadcastInfo, BroadcastProducer, BroadcastSnapshot, Cost, CreateTrackError, Route,
+    TrackRequest, TrackStatus,
+};
+pub use frame::{Frame, FrameSink};
+pub use group::{ForwardError, Forwarded, GroupConsumer, GroupProducer, PushError, StreamCode};
+pub use origin::{
+    Announcement, Announcements, ConsumeError, Origin, OriginConfig, OriginConsumer, OriginProducer,
+    PublishError, PublishOptions,
+};
+pub use path::{Path, PathError};
+pub use session::{Gate, KillReason, LinkStats, Session, SessionSnapshot};
+pub use subscription::{Start, Subscription};
+pub use time::Timestamp;
+pub use track::{CreateGroupError, TrackClosed, TrackConsumer, TrackError, TrackInfo, TrackProducer};

@@ -1,0 +1,330 @@
+//! A broadcast: the tracks of one publisher under one path.
+
+mod consumer;
+mod producer;
+mod request;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub use consumer::BroadcastConsumer;
+pub use producer::{BroadcastProducer, CreateTrackError};
+pub(crate) use request::Pending;
+pub use request::TrackRequest;
+
+use crate::{
+    Path, Protocol, TrackError,
+    session::SessionShared,
+    track::{Retention, TrackShared},
+    usage::Meter,
+    waiters::{Waiters, wake_all},
+};
+
+/// Most tracks of one broadcast: 64 renditions a section, and room for data.
+pub(crate) const TRACKS_MAX: usize = 256;
+
+/// What rides with every handle of a broadcast, down to the group: who pays for what moves.
+///
+/// Immutable behind its `Arc`. A producer's handle charges ingress; every session that watches has one of its own that
+/// charges its egress.
+#[derive(Debug)]
+pub struct BroadcastInfo {
+    path: Path,
+    epoch: u64,
+    protocol: Protocol,
+    pub(crate) meter: Meter,
+    live_tracks: AtomicUsize,
+    announced: AtomicBool,
+}
+
+impl BroadcastInfo {
+    pub(crate) fn new(path: Path, epoch: u64, protocol: Protocol, meter: Meter) -> Self {
+        meter.announced.open();
+        Self {
+            path,
+            epoch,
+            protocol,
+            meter,
+            live_tracks: AtomicUsize::new(0),
+            announced: AtomicBool::new(true),
+        }
+    }
+
+    /// The name of the broadcast.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Distinguishes this broadcast from others that had or will have the same path.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How the session is connected that this handle was made for.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Closes the announced gauge, once.
+    pub(crate) fn unannounce(&self) {
+        if self.announced.swap(false, Ordering::AcqRel) {
+            self.meter.announced.close();
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.live_tracks.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for BroadcastInfo {
+    fn drop(&mut self) {
+        self.unannounce();
+    }
+}
+
+/// Holds the gauges of one track open: producers of it make a publisher active, readers of it a viewer.
+#[derive(Debug)]
+pub(crate) struct LiveTrack {
+    info: Arc<BroadcastInfo>,
+    /// Whose viewers are counted; none for a producer.
+    watched: Option<Arc<BroadcastShared>>,
+}
+
+impl LiveTrack {
+    pub(crate) fn producer(info: Arc<BroadcastInfo>) -> Self {
+        Self::open(info, None)
+    }
+
+    pub(crate) fn reader(info: Arc<BroadcastInfo>, watched: Arc<BroadcastShared>) -> Self {
+        Self::open(info, Some(watched))
+    }
+
+    fn open(info: Arc<BroadcastInfo>, watched: Option<Arc<BroadcastShared>>) -> Self {
+        info.meter.subscriptions.open();
+        if info.live_tracks.fetch_add(1, Ordering::AcqRel) == 0 {
+            info.meter.active.open();
+            if let Some(shared) = &watched {
+                shared.viewers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Self { info, watched }
+    }
+
+    pub(crate) fn info(&self) -> &Arc<BroadcastInfo> {
+        &self.info
+    }
+}
+
+impl Drop for LiveTrack {
+    fn drop(&mut self) {
+        self.info.meter.subscriptions.close();
+        if self.info.live_tracks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.info.meter.active.close();
+            if let Some(shared) = &self.watched {
+                shared.viewers.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// When a broadcast last moved.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    base: Instant,
+    last_micros: AtomicU64,
+}
+
+impl Activity {
+    fn new(now: Instant) -> Self {
+        Self { base: now, last_micros: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn pushed(&self, received: Instant) {
+        let micros = u64::try_from(received.saturating_duration_since(self.base).as_micros());
+        self.last_micros.store(micros.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn quiet_for(&self, now: Instant) -> Duration {
+        let last = Duration::from_micros(self.last_micros.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.base).saturating_sub(last)
+    }
+}
+
+/// The price of pulling a broadcast over a route (moq-lite-06).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Cost {
+    /// While it already flows here.
+    pub warm: u64,
+    /// While it has to be started.
+    pub cold: u64,
+}
+
+/// How a broadcast came here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Route {
+    /// Ids of the nodes that it passed, oldest first; the first one is its original publisher.
+    pub hops: Vec<u64>,
+    /// What it costs to pull it.
+    pub cost: Cost,
+}
+
+/// One track, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrackStatus {
+    /// The name inside the broadcast.
+    pub name: String,
+    /// `video`, `audio` or `data`.
+    pub kind: String,
+    /// The WebCodecs string, or the name of what is carried verbatim.
+    pub codec: String,
+    /// Coded width in pixels.
+    pub width: Option<u32>,
+    /// Coded height in pixels.
+    pub height: Option<u32>,
+}
+
+/// One live broadcast, as the API shows it.
+#[derive(Debug, Clone)]
+pub struct BroadcastSnapshot {
+    /// Its name.
+    pub path: Path,
+    /// How it came in.
+    pub protocol: Protocol,
+    /// The session that publishes it.
+    pub session: Arc<str>,
+    /// When that session published it, as a time since the Unix epoch.
+    pub since: Duration,
+    /// Sessions that read at least one track.
+    pub viewers: u64,
+    /// What is in it, as far as this process knows.
+    pub tracks: Vec<TrackStatus>,
+}
+
+/// What the producer and all consumers of a broadcast share.
+#[derive(Debug)]
+pub(crate) struct BroadcastShared {
+    pub(crate) path: Path,
+    pub(crate) epoch: u64,
+    pub(crate) protocol: Protocol,
+    pub(crate) session: Weak<SessionShared>,
+    session_id: Arc<str>,
+    since: Duration,
+    dynamic: bool,
+    retention: Retention,
+    activity: Arc<Activity>,
+    viewers: AtomicU64,
+    state: Mutex<BroadcastState>,
+}
+
+#[derive(Debug, Default)]
+struct BroadcastState {
+    tracks: BTreeMap<Arc<str>, Slot>,
+    requested: VecDeque<Arc<str>>,
+    route: Route,
+    route_version: u64,
+    status: Vec<TrackStatus>,
+    ended: bool,
+    waiting_consumers: Waiters,
+    waiting_producer: Waiters,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Requested(Arc<Pending>),
+    Live(Arc<TrackShared>),
+}
+
+/// What a new broadcast is made of.
+pub(crate) struct NewBroadcast<'a> {
+    pub(crate) path: Path,
+    pub(crate) epoch: u64,
+    pub(crate) session: &'a Arc<SessionShared>,
+    pub(crate) since: Duration,
+    pub(crate) dynamic: bool,
+    pub(crate) retention: Retention,
+    pub(crate) route: Route,
+    pub(crate) now: Instant,
+}
+
+impl BroadcastShared {
+    pub(crate) fn new(new: NewBroadcast<'_>) -> Self {
+        Self {
+            path: new.path,
+            epoch: new.epoch,
+            protocol: new.session.protocol(),
+            session: Arc::downgrade(new.session),
+            session_id: Arc::clone(new.session.id()),
+            since: new.since,
+            dynamic: new.dynamic,
+            retention: new.retention,
+            activity: Arc::new(Activity::new(new.now)),
+            viewers: AtomicU64::new(0),
+            state: Mutex::new(BroadcastState { route: new.route, ..BroadcastState::default() }),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> BroadcastSnapshot {
+        BroadcastSnapshot {
+            path: self.path.clone(),
+            protocol: self.protocol,
+            session: Arc::clone(&self.session_id),
+            since: self.since,
+            viewers: self.viewers.load(Ordering::Relaxed),
+            tracks: self.lock().status.clone(),
+        }
+    }
+
+    pub(crate) fn quiet_for(&self, now: Instant) -> Duration {
+        self.activity.quiet_for(now)
+    }
+
+    pub(crate) fn route(&self) -> (Route, u64) {
+        let state = self.lock();
+        (state.route.clone(), state.route_version)
+    }
+
+    pub(crate) fn route_version(&self) -> u64 {
+        self.lock().route_version
+    }
+
+    /// Ends the broadcast: every track closes, every waiting future is told.
+    pub(crate) fn end(&self) {
+        let mut woken = Vec::new();
+        let tracks: Vec<_> = {
+            let mut state = self.lock();
+            if std::mem::replace(&mut state.ended, true) {
+                return;
+            }
+            state.waiting_consumers.take(&mut woken);
+            state.waiting_producer.take(&mut woken);
+            let slots = state.tracks.values();
+            slots
+                .filter_map(|slot| match slot {
+                    Slot::Live(track) => Some(Arc::clone(track)),
+                    Slot::Requested(pending) => {
+                        pending.answer(Err(TrackError::Closed));
+                        None
+                    }
+                })
+                .collect()
+        };
+        for track in tracks {
+            track.close();
+        }
+        wake_all(&mut woken);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BroadcastState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

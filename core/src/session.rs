@@ -1,0 +1,288 @@
+//! One authorised connection of one peer.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    Admission, Denied, Direction, Grant, Origin, OriginConsumer, OriginProducer, Path, Protocol, Request,
+    usage::counters::Gauge,
+    waiters::{Seat, Waiters, wake_all},
+};
+
+/// Where gateways bring their peers: the directory, and who decides about entry to it.
+#[derive(Clone)]
+pub struct Gate {
+    origin: Origin,
+    admission: Arc<dyn Admission>,
+}
+
+/// One authorised connection. It is the only way to a producer or a consumer; dropping it closes its gauge.
+#[derive(Debug)]
+pub struct Session {
+    origin: Origin,
+    shared: Arc<SessionShared>,
+    gauge: Arc<Gauge>,
+    consumer: OriginConsumer,
+}
+
+/// Why a session was ended from outside of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KillReason {
+    /// An operator ended it.
+    Operator,
+    /// Its publisher came back on another connection.
+    TakenOver,
+    /// Its credential expired or was revoked.
+    Expired,
+}
+
+impl fmt::Display for KillReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "ended by the operator",
+            Self::TakenOver => "the publisher came back on another connection",
+            Self::Expired => "the credential is no longer valid",
+        })
+    }
+}
+
+/// What a gateway measures of one connection, for the API and the metrics. Never billed.
+pub trait LinkStats: Send + Sync {
+    /// Names in snake case with their unit last (`rtt_ms`), and the values of now.
+    fn snapshot(&self) -> Vec<(&'static str, f64)>;
+}
+
+/// One live session, as the API shows it.
+#[derive(Debug, Clone)]
+pub struct SessionSnapshot {
+    /// The id, unique for the life of the process.
+    pub id: Arc<str>,
+    /// How it is connected.
+    pub protocol: Protocol,
+    /// What it is for.
+    pub direction: Direction,
+    /// What it asked for.
+    pub path: Path,
+    /// The label that splits usage.
+    pub tier: Arc<str>,
+    /// Who pays.
+    pub tenant: Arc<str>,
+    /// Where the peer is.
+    pub peer: SocketAddr,
+    /// When it was opened, as a time since the Unix epoch.
+    pub since: Duration,
+    /// What its gateway measures.
+    pub link: Vec<(&'static str, f64)>,
+}
+
+/// Every live session of an origin.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    next: AtomicU64,
+    live: Mutex<BTreeMap<u64, Weak<SessionShared>>>,
+}
+
+/// What is known of a session wherever its handles are.
+pub(crate) struct SessionShared {
+    number: u64,
+    id: Arc<str>,
+    request: Request,
+    grant: Grant,
+    since: Duration,
+    link: Option<Arc<dyn LinkStats>>,
+    killed: Mutex<Killed>,
+}
+
+#[derive(Debug, Default)]
+struct Killed {
+    reason: Option<KillReason>,
+    waiters: Waiters,
+}
+
+impl Gate {
+    /// A gate to `origin` where `admission` decides.
+    #[must_use]
+    pub fn new(origin: Origin, admission: Arc<dyn Admission>) -> Self {
+        Self { origin, admission }
+    }
+
+    /// The directory behind the gate.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Asks whether a peer may come in.
+    ///
+    /// # Errors
+    /// [`Denied`], with a reason that the peer's user can act on.
+    pub async fn admit(&self, request: &Request) -> Result<Grant, Denied> {
+        self.admission.admit(request).await
+    }
+
+    /// Opens a session for what was granted. `now` is the wall clock; `link` is what the gateway measures.
+    #[must_use]
+    pub fn open(
+        &self,
+        request: Request,
+        grant: Grant,
+        now: SystemTime,
+        link: Option<Arc<dyn LinkStats>>,
+    ) -> Session {
+        let origin = &self.origin.shared;
+        let gauge = origin.registry.session_gauge(&grant.tier, request.protocol);
+        gauge.open();
+        let number = origin.sessions.next.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(SessionShared {
+            number,
+            id: format!("{}-{:x}-{number}", request.protocol.as_str(), origin.config.hop_id).into(),
+            request,
+            grant,
+            since: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            link,
+            killed: Mutex::default(),
+        });
+        origin.sessions.lock().insert(number, Arc::downgrade(&shared));
+        let consumer = OriginConsumer::new(Arc::clone(origin), Arc::clone(&shared));
+        Session { origin: self.origin.clone(), shared, gauge, consumer }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// The id, unique for the life of the process.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.shared.id
+    }
+
+    /// What the session may do.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.shared.grant
+    }
+
+    /// Publishes for this session.
+    #[must_use]
+    pub fn publisher(&self) -> OriginProducer {
+        OriginProducer::new(Arc::clone(&self.origin.shared), Arc::clone(&self.shared))
+    }
+
+    /// Watches for this session.
+    #[must_use]
+    pub fn consumer(&self) -> OriginConsumer {
+        self.consumer.clone()
+    }
+
+    /// Waits until the session is ended from outside: its gateway then closes the connection with that reason.
+    pub async fn killed(&self) -> KillReason {
+        struct SeatGuard<'a>(&'a SessionShared, Option<Seat>);
+        impl Drop for SeatGuard<'_> {
+            fn drop(&mut self) {
+                self.0.lock().waiters.leave(&mut self.1);
+            }
+        }
+        let mut seat = SeatGuard(&self.shared, None);
+        poll_fn(|cx| {
+            let mut killed = self.shared.lock();
+            if let Some(reason) = killed.reason {
+                return Poll::Ready(reason);
+            }
+            killed.waiters.park(&mut seat.1, cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.origin.shared.sessions.lock().remove(&self.shared.number);
+        self.gauge.close();
+    }
+}
+
+impl SessionShared {
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.request.protocol
+    }
+
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    pub(crate) fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Ends the session; the first reason counts.
+    pub(crate) fn kill(&self, reason: KillReason) {
+        let mut woken = Vec::new();
+        {
+            let mut killed = self.lock();
+            killed.reason.get_or_insert(reason);
+            killed.waiters.take(&mut woken);
+        }
+        wake_all(&mut woken);
+    }
+
+    fn snapshot(&self) -> SessionSnapshot {
+        SessionSnapshot {
+            id: Arc::clone(&self.id),
+            protocol: self.request.protocol,
+            direction: self.request.direction,
+            path: self.request.path.clone(),
+            tier: Arc::clone(&self.grant.tier),
+            tenant: Arc::clone(&self.grant.tenant),
+            peer: self.request.peer,
+            since: self.since,
+            link: self.link.as_ref().map(|link| link.snapshot()).unwrap_or_default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Killed> {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SessionShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    pub(crate) fn snapshot(&self) -> Vec<SessionSnapshot> {
+        let live: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        live.iter().map(|session| session.snapshot()).collect()
+    }
+
+    pub(crate) fn kill(&self, id: &str, reason: KillReason) -> bool {
+        let session = self.lock().values().filter_map(Weak::upgrade).find(|session| &*session.id == id);
+        session.inspect(|session| session.kill(reason)).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Weak<SessionShared>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
