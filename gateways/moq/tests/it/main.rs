@@ -1,1 +1,3 @@
-//! placeholder
+//! Integration tests of the MoQ gateway.
+
+mod golden;
