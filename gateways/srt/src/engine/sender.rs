@@ -1,0 +1,330 @@
+//! The send buffer: new packets, retransmissions and the too-late drop (draft-sharabayko-srt sections 4.3, 4.6 and 5.1).
+//!
+//! A packet is built once, when it is pushed; a transmission hands out the same memory again. Only a retransmission
+//! is copied, for its R bit.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Micros;
+use super::ack::Rtt;
+use super::limits::{
+    DEFAULT_WINDOW, DROP_REQUEST_INTERVAL, HEADER_BYTES, PACING_CREDIT, TOO_LATE_MIN, TOO_LATE_SLACK,
+    WINDOW_MAX,
+};
+use super::params::{Params, PeerFlags};
+use super::receiver::{first_index, seq_of};
+use super::resend::{ResendBudget, ResendList};
+use crate::crypto::Crypto;
+use crate::wire::packet::HEADER_LEN;
+use crate::wire::{Ack, Data, KeyParity, LossListError, Seq, loss_list};
+
+/// Packets are cut from blocks of this size, so that a push seldom allocates.
+const BLOCK: usize = 64 * 1024;
+
+/// The R bit in byte 4 of a data packet.
+const RETRANSMITTED: u8 = 0x04;
+
+/// What was pushed and is not acknowledged yet.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    /// Index of `entries[0]`, the oldest packet not acknowledged.
+    first: u64,
+    entries: VecDeque<Entry>,
+    /// Index of the next packet that was never sent.
+    unsent: u64,
+    capacity: usize,
+    resends: ResendList,
+    budget: ResendBudget,
+    /// When a resend that the budget refused may be tried again.
+    refused_until: Option<Micros>,
+    pacer: Pacer,
+    /// Packets that may be in flight: the peer's free buffer, and its flow window above that.
+    window: u64,
+    flow_window: u64,
+    latency: Micros,
+    flags: PeerFlags,
+    /// Last time the peer acknowledged something new, or everything was put up for a blind resend.
+    progress_at: Micros,
+    drop_request_at: Option<Micros>,
+    peer_id: u32,
+    message: u32,
+    block: BytesMut,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Header and payload.
+    datagram: Bytes,
+    origin: Micros,
+    resent_at: Option<Micros>,
+}
+
+/// A data packet that goes out.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) datagram: Bytes,
+    pub(crate) retransmission: bool,
+}
+
+/// What a NAK asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Packets that it named and that are still here, repeats included.
+    pub(crate) packets: u64,
+    /// A drop request to send for those that are not.
+    pub(crate) gone: Option<(Seq, Seq)>,
+}
+
+impl Sender {
+    pub(crate) fn new(params: &Params, now: Micros) -> Self {
+        let first = first_index(params.initial_seq);
+        let flow_window = params.flow_window.clamp(2, WINDOW_MAX);
+        Self {
+            first,
+            entries: VecDeque::new(),
+            unsent: first,
+            capacity: flow_window.max(DEFAULT_WINDOW) as usize,
+            resends: ResendList::default(),
+            budget: ResendBudget::new(now),
+            refused_until: None,
+            pacer: Pacer { rate: params.max_bandwidth, next_at: now },
+            window: u64::from(flow_window),
+            flow_window: u64::from(flow_window),
+            latency: params.peer_latency.as_micros() as Micros,
+            flags: params.peer_flags,
+            progress_at: now,
+            drop_request_at: None,
+            peer_id: params.peer_id,
+            message: 1,
+            block: BytesMut::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Appends a payload of the stream. `false`: the buffer is full, and the peer does not want anything dropped.
+    pub(crate) fn push(&mut self, payload: &[u8], crypto: Option<&Crypto>, now: Micros) -> bool {
+        if self.entries.len() >= self.capacity {
+            if !self.flags.drops_too_late {
+                self.dropped += 1;
+                return false;
+            }
+            self.drop_front();
+        }
+        let len = HEADER_LEN + payload.len();
+        if self.block.capacity() < len {
+            self.block = BytesMut::with_capacity(BLOCK);
+        }
+        self.block.extend_from_slice(&[0; HEADER_LEN]);
+        self.block.extend_from_slice(payload);
+        let seq = seq_of(self.end());
+        let key =
+            crypto.map_or(KeyParity::Clear, |crypto| crypto.encrypt(seq, &mut self.block[HEADER_LEN..]));
+        let header = Data {
+            seq,
+            position: 3,
+            in_order: true,
+            key,
+            retransmitted: false,
+            message: self.message,
+            timestamp: now as u32,
+            destination: self.peer_id,
+            payload: Bytes::new(),
+        };
+        self.block[..HEADER_LEN].copy_from_slice(&header.header());
+        // 26 bits; 0 would mean "unknown".
+        self.message = if self.message == 0x03FF_FFFF { 1 } else { self.message + 1 };
+        if self.entries.is_empty() {
+            self.progress_at = now;
+        }
+        let datagram = self.block.split().freeze();
+        self.budget.earn(datagram.len() as u64);
+        self.entries.push_back(Entry { datagram, origin: now, resent_at: None });
+        true
+    }
+
+    /// The next packet to send: new ones first, then the oldest loss that can still arrive in time.
+    pub(crate) fn poll(&mut self, rtt: &Rtt, now: Micros) -> Option<Outgoing> {
+        if self.pacer.next_at > now {
+            return None;
+        }
+        if self.may_send_new() {
+            let datagram = self.entries[(self.unsent - self.first) as usize].datagram.clone();
+            self.unsent += 1;
+            self.pacer.spend(datagram.len(), now);
+            return Some(Outgoing { datagram, retransmission: false });
+        }
+        let datagram = self.next_resend(rtt, now)?;
+        self.pacer.spend(datagram.len(), now);
+        Some(Outgoing { datagram, retransmission: true })
+    }
+
+    /// The peer has everything before `ack.next`. `false`: that was never sent.
+    pub(crate) fn on_ack(&mut self, ack: &Ack, now: Micros) -> bool {
+        let behind = ack.next.minus(seq_of(self.unsent));
+        if behind > 0 {
+            return false;
+        }
+        if let Some(detail) = ack.detail {
+            // Two packets at least, or a full buffer whose next ACK gets lost would stop the stream for good.
+            self.window = u64::from(detail.free).clamp(2, self.flow_window);
+        }
+        let index = self.unsent.saturating_sub(u64::from(behind.unsigned_abs()));
+        if index > self.first {
+            self.entries.drain(..(index - self.first) as usize);
+            self.first = index;
+            self.resends.remove_below(index);
+            self.progress_at = now;
+        }
+        true
+    }
+
+    /// The peer misses packets.
+    ///
+    /// # Errors
+    /// The list is malformed or names packets that were never sent.
+    pub(crate) fn on_nak(&mut self, body: &[u8], now: Micros) -> Result<Asked, LossListError> {
+        let newest = seq_of(self.unsent).previous();
+        let list = loss_list::decode(body, seq_of(self.first), newest)?;
+        let mut asked = Asked::default();
+        for (first, last) in list.ranges {
+            let last = self.first + u64::from(last.minus(seq_of(self.first)).unsigned_abs());
+            let first = self.first + u64::from(first.minus(seq_of(self.first)).unsigned_abs());
+            asked.packets += last - first + 1;
+            self.resends.insert(first, last);
+        }
+        let paced = self.drop_request_at.is_none_or(|at| now - at >= DROP_REQUEST_INTERVAL);
+        if paced && list.stale.is_some() {
+            self.drop_request_at = Some(now);
+            asked.gone = list.stale;
+        }
+        Ok(asked)
+    }
+
+    /// What time alone brings: the too-late drop, and the blind resend for peers that do not repeat their NAKs.
+    pub(crate) fn advance(&mut self, rtt: &Rtt, now: Micros) {
+        while self.too_late_at().is_some_and(|at| at <= now) {
+            self.drop_front();
+        }
+        if self.blind_resend_at(rtt).is_some_and(|at| at <= now) {
+            self.progress_at = now;
+            self.resends.insert(self.first, self.unsent - 1);
+        }
+    }
+
+    /// When there will be something to do, if nothing arrives and nothing is pushed.
+    pub(crate) fn next_timeout(&self, rtt: &Rtt, now: Micros) -> Option<Micros> {
+        let new = self.may_send_new().then_some(self.pacer.next_at);
+        let resend = self.resends.first().map(|_| self.refused_until.unwrap_or(now).max(self.pacer.next_at));
+        [new, resend, self.too_late_at(), self.blind_resend_at(rtt)].into_iter().flatten().min()
+    }
+
+    /// Packets sent and not acknowledged.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.unsent - self.first
+    }
+
+    /// Packets that may be in flight now.
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Packets in the buffer.
+    pub(crate) fn buffered(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Time between the oldest and the newest packet in the buffer.
+    pub(crate) fn span(&self) -> Micros {
+        match (self.entries.front(), self.entries.back()) {
+            (Some(oldest), Some(newest)) => newest.origin - oldest.origin,
+            _ => 0,
+        }
+    }
+
+    /// Packets given up unacknowledged.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn may_send_new(&self) -> bool {
+        self.unsent < self.end() && self.in_flight() < self.window
+    }
+
+    fn next_resend(&mut self, rtt: &Rtt, now: Micros) -> Option<Bytes> {
+        self.refused_until = None;
+        while let Some(index) = self.resends.first() {
+            // The list never reaches beyond what was sent, nor below `first`.
+            let entry = self.entries.get_mut((index - self.first) as usize)?;
+            let held = entry.resent_at.is_some_and(|at| now - at < hold(rtt));
+            let too_late = self.flags.drops_too_late && entry.origin + self.latency <= now;
+            if held || too_late {
+                self.resends.remove_below(index + 1);
+                continue;
+            }
+            if !self.budget.spend(entry.datagram.len() as u64, now) {
+                self.refused_until = Some(now + BUDGET_RETRY);
+                return None;
+            }
+            self.resends.remove_below(index + 1);
+            entry.resent_at = Some(now);
+            if !self.flags.marks_retransmissions {
+                return Some(entry.datagram.clone());
+            }
+            let mut copy = BytesMut::from(&entry.datagram[..]);
+            copy[4] |= RETRANSMITTED;
+            return Some(copy.freeze());
+        }
+        None
+    }
+
+    fn drop_front(&mut self) {
+        self.entries.pop_front();
+        self.first += 1;
+        self.unsent = self.unsent.max(self.first);
+        self.resends.remove_below(self.first);
+        self.dropped += 1;
+    }
+
+    fn too_late_at(&self) -> Option<Micros> {
+        let oldest = self.entries.front().filter(|_| self.flags.drops_too_late)?;
+        Some(oldest.origin + self.latency.max(TOO_LATE_MIN) + TOO_LATE_SLACK)
+    }
+
+    fn blind_resend_at(&self, rtt: &Rtt) -> Option<Micros> {
+        let wanted = !self.flags.nak_report && self.in_flight() > 0;
+        wanted.then(|| self.progress_at + rtt.timeout() + TOO_LATE_SLACK)
+    }
+}
+
+/// How long a packet that was resent is not resent again: its answer cannot be here. libsrt's RTT - 4 var goes
+/// negative on an uneven link, which would allow a copy for every NAK.
+fn hold(rtt: &Rtt) -> Micros {
+    if rtt.mean > 8 * rtt.var { rtt.mean - 4 * rtt.var } else { rtt.mean }
+}
+
+/// About the time in which the floor of the budget earns one packet.
+const BUDGET_RETRY: Micros = 12_000;
+
+/// Spreads packets over time, if there is a bandwidth limit.
+#[derive(Debug)]
+struct Pacer {
+    /// Bytes per second.
+    rate: Option<u64>,
+    next_at: Micros,
+}
+
+impl Pacer {
+    fn spend(&mut self, datagram: usize, now: Micros) {
+        let Some(rate) = self.rate else { return };
+        let bytes = datagram as u64 + HEADER_BYTES - HEADER_LEN as u64;
+        let gap = (bytes * 1_000_000 / rate.max(1)).min(1_000_000) as Micros;
+        self.next_at = self.next_at.max(now - PACING_CREDIT) + gap;
+    }
+}
