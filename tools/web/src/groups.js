@@ -1,64 +1,71 @@
-// A subscriber that asks for what browsers ask for (maximum age 0) and writes down every group it is given.
-// ?url=http://127.0.0.1:4443/&name=live/cam0&tracks=catalog.json,video0   (tracks=* takes them from the catalog)
+// Subscribers on the released @moq/net that write down every group they are given.
+//   url, name   where, as in http://127.0.0.1:4443/ and live/cam0
+//   viewers     how many sessions of their own (1)
+//   age         the maximum age in ms that they ask for (0, as browsers do)
+//   start       the first group they ask for (none: the latest)
 import * as Moq from "@moq/net";
 
 const query = new URLSearchParams(location.search);
-const state = { transport: null, version: null, catalog: null, ended: false, error: null, tracks: {} };
-window.state = () => state;
+const start = query.get("start");
+const asked = { latencyMax: Number(query.get("age") ?? 0), startGroup: start === null ? undefined : Number(start) };
 
-async function follow(broadcast, name, onFrame) {
-  const seen = (state.tracks[name] = { groups: [], partial: [], frames: 0, bytes: 0, ended: false });
-  const track = broadcast.track(name).subscribe({ latencyMax: 0, priority: 100 });
+async function follow(state, broadcast, name, onFrame) {
+  const seen = (state.tracks[name] = { groups: [], broken: [], frames: 0, bytes: 0, ended: false });
+  const track = broadcast.track(name).subscribe({ priority: 100, ...asked });
+  const read = async (group) => {
+    try {
+      for (let frame = await group.readFrame(); frame; frame = await group.readFrame()) {
+        seen.frames += 1;
+        seen.bytes += frame.payload.byteLength;
+        onFrame?.(frame);
+      }
+      seen.groups.push(group.sequence);
+    } catch (error) {
+      seen.broken.push([group.sequence, String(error)]);
+    }
+  };
   const readers = [];
-  for (;;) {
-    const group = await track.recvGroup();
-    if (!group) break;
-    readers.push(
-      (async () => {
-        try {
-          for (;;) {
-            const frame = await group.readFrame();
-            if (!frame) break;
-            seen.frames += 1;
-            seen.bytes += frame.payload.byteLength;
-            onFrame?.(frame);
-          }
-          seen.groups.push(group.sequence);
-        } catch (error) {
-          seen.partial.push([group.sequence, String(error)]);
-        }
-      })(),
-    );
-  }
+  for (let group = await track.recvGroup(); group; group = await track.recvGroup()) readers.push(read(group));
   await Promise.all(readers);
   seen.ended = true;
 }
 
-/** Every rendition named in the catalog is followed once. */
-function renditions(catalog) {
-  return ["video", "audio"].flatMap((kind) => Object.keys(catalog[kind]?.renditions ?? {}));
+/** Every track that a catalog names: renditions by key, all others as the value of a `track` field. */
+function named(node, into = new Set()) {
+  for (const [key, value] of Object.entries(node ?? {})) {
+    if (key === "track" && typeof value === "string") into.add(value);
+    else if (key === "renditions" || key === "tracks") for (const name of Object.keys(value)) into.add(name);
+    if (value && typeof value === "object") named(value, into);
+  }
+  return into;
 }
 
-async function run() {
+async function view(state) {
   const session = await Moq.Connection.connect(new URL(query.get("url")), { websocket: { enabled: false } });
-  state.transport = session.transport;
-  state.version = session.version;
+  Object.assign(state, { transport: session.transport, version: session.version });
   const path = Moq.Path.from(query.get("name"));
   const announced = session.announced(path);
+  state.waiting = true;
   while (!(await announced.next())?.active);
   const broadcast = session.consume(path);
   const following = [];
-  const onCatalog = (frame) => {
+  await follow(state, broadcast, "catalog.json", (frame) => {
     state.catalog = JSON.parse(new TextDecoder().decode(frame.payload));
-    for (const name of renditions(state.catalog)) {
-      if (!state.tracks[name]) following.push(follow(broadcast, name));
+    for (const name of named(state.catalog)) {
+      if (!state.tracks[name]) following.push(follow(state, broadcast, name));
     }
-  };
-  await follow(broadcast, "catalog.json", onCatalog);
+  });
   await Promise.all(following);
   state.ended = true;
 }
 
-run().catch((error) => {
-  state.error = String(error?.stack ?? error);
+window.viewers = Array.from({ length: Number(query.get("viewers") ?? 1) }, () => {
+  const state = { transport: null, version: null, waiting: false, catalog: null, tracks: {}, ended: false, error: null };
+  view(state).catch((error) => {
+    state.error = String(error?.stack ?? error);
+  });
+  return state;
 });
+
+/** What a test waits for: all viewers at the given point, or one of them in trouble. */
+window.all = (key) => window.viewers.every((viewer) => viewer[key]) || window.viewers.some((viewer) => viewer.error);

@@ -1,0 +1,190 @@
+//! Headless Chromium, driven through ChromeDriver, and the pages it opens.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{http, tools, wait};
+
+/// No quiet downloads, no graphics card, and nothing that would keep it from QUIC.
+const FLAGS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=800,600",
+];
+
+/// A page of `tools/web` in a browser of its own.
+pub struct Page {
+    driver: SocketAddr,
+    session: String,
+    _process: Process,
+    _profile: TempDir,
+    _server: Server,
+}
+
+impl Page {
+    /// Opens `script` (`watch` or `groups`) with `query`, a query string without the question mark.
+    ///
+    /// # Panics
+    ///
+    /// When the browser does not start or the page does not load.
+    #[must_use]
+    pub fn open(script: &'static str, query: &str) -> Self {
+        let server = Server::start(script);
+        let mut command = Command::new(tools::program("chromedriver"));
+        let process = Process::start("chromedriver", command.arg("--port=0"));
+        let line = process.log().wait("started successfully on port");
+        let port = line.trim_end_matches('.').rsplit(' ').next().and_then(|word| word.parse::<u16>().ok());
+        let driver = SocketAddr::from(([127, 0, 0, 1], port.expect("the line ends with the port")));
+        let profile = tempfile::tempdir().expect("a folder for the browser's profile");
+        let data = format!("--user-data-dir={}", profile.path().display());
+        let flags: Vec<&str> = FLAGS.into_iter().chain([data.as_str()]).collect();
+        let options = json!({ "args": flags, "binary": tools::program("chromium") });
+        let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" } });
+        let capabilities = json!({ "capabilities": { "alwaysMatch": wanted } });
+        let answer = drive(driver, "POST", "/session", Some(&capabilities));
+        let session = answer["sessionId"].as_str().expect("a session").to_owned();
+        let url = format!("http://{}/?{query}", server.address);
+        let page = Self { driver, session, _process: process, _profile: profile, _server: server };
+        page.command("url", &json!({ "url": url }));
+        page
+    }
+
+    /// Runs a script in the page and gives what it returns.
+    ///
+    /// # Panics
+    ///
+    /// When the script throws.
+    #[must_use]
+    pub fn run(&self, script: &str) -> Value {
+        self.command("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Runs a script that calls its argument when it is done.
+    ///
+    /// # Panics
+    ///
+    /// When the script throws.
+    #[must_use]
+    pub fn run_async(&self, body: &str) -> Value {
+        let script = format!("const done = arguments[0]; {body}");
+        self.command("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits until the expression is neither null, undefined, false nor zero; gives it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become so; with the console's messages.
+    #[track_caller]
+    pub fn wait(&self, expression: &str, limit: Duration) -> Value {
+        let script = format!("return ({expression}) || null;");
+        let deadline = std::time::Instant::now() + limit;
+        let last = || std::time::Instant::now() >= deadline;
+        wait::until(&format!("the page's {expression}"), limit * 2, || {
+            let value = self.run(&script);
+            assert!(!value.is_null() || !last(), "the page's {expression}: never; {}", self.console());
+            (!value.is_null()).then_some(value)
+        })
+    }
+
+    /// What the console has shown since the last call.
+    #[must_use]
+    pub fn console(&self) -> String {
+        let log = self.command("se/log", &json!({ "type": "browser" }));
+        let lines = log.as_array().into_iter().flatten();
+        lines.map(|line| format!("{}\n", line["message"].as_str().unwrap_or_default())).collect()
+    }
+
+    fn command(&self, name: &str, body: &Value) -> Value {
+        drive(self.driver, "POST", &format!("/session/{}/{name}", self.session), Some(body))
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // ChromeDriver ends the browser with the session; killed, it would leave it behind.
+        let _ = http::request(self.driver, "DELETE", &format!("/session/{}", self.session), None);
+    }
+}
+
+fn drive(driver: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Value {
+    let answer = http::request(driver, method, path, body).expect("ChromeDriver answers");
+    let value = answer.json()["value"].clone();
+    assert_eq!(answer.status, 200, "{method} {path}: {value:#}");
+    value
+}
+
+/// Serves the bundled scripts and one page around each.
+struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(script: &'static str) -> Self {
+        let bundle = tools::root().join(format!("tools/web/dist/{script}.js"));
+        let bundle: Arc<[u8]> = std::fs::read(&bundle).expect("./test bundles the pages").into();
+        let page = "<!doctype html><meta charset=utf-8><title>moqgate</title><body>\
+            <script type=module src=/script.js></script>";
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                // One thread each: a browser opens connections ahead of need and says nothing on them.
+                let bundle = bundle.clone();
+                std::thread::spawn(move || answer(stream, page, &bundle));
+            }
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, page: &str, bundle: &[u8]) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(wait::SOON))?;
+    let mut request = [0; 8192];
+    let length = stream.read(&mut request)?;
+    let path = String::from_utf8_lossy(&request[..length]).split(' ').nth(1).unwrap_or_default().to_owned();
+    let (status, kind, body) = match path.as_str() {
+        "/script.js" => ("200 OK", "text/javascript", bundle),
+        path if path == "/" || path.starts_with("/?") => ("200 OK", "text/html", page.as_bytes()),
+        _ => ("404 Not Found", "text/plain", &b""[..]),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)
+}

@@ -1,0 +1,99 @@
+//! The released `moq` and `moq-relay`.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::process::Process;
+use crate::{http, media, tools, wait};
+
+/// How many ports are tried until one is free for TCP and for UDP.
+const PORT_ATTEMPTS: usize = 64;
+
+/// A `moq` that writes `broadcast` to `file` as MPEG-TS, waiting for it as long as it takes. Groups up to `max_age`
+/// behind are kept.
+#[must_use]
+pub fn export_ts(url: &str, broadcast: &str, file: &Path, max_age: Duration) -> Process {
+    let age = format!("{}ms", max_age.as_millis());
+    let mut command = moq(url, broadcast);
+    Process::start_into("moq export", command.args(["export", "ts", "--max-age", &age]), file)
+}
+
+/// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it. The second process is ffmpeg.
+#[must_use]
+pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> (Process, Process) {
+    let mut feeder = media::copy(clip, rate);
+    feeder.args(["-f", "mpegts", "-"]);
+    let mut command = moq(url, broadcast);
+    Process::start_fed("moq import", command.args(["import", "ts"]), "ffmpeg", &feeder)
+}
+
+fn moq(url: &str, broadcast: &str) -> Command {
+    let mut command = Command::new(tools::program("moq"));
+    command.args(["--log-level", "debug", "--connect", url, "--broadcast", broadcast]);
+    command
+}
+
+/// A `moq-relay` that lets everybody do everything.
+pub struct Relay {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Relay {
+    /// Starts one on a free port.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_at(free_address())
+    }
+
+    /// Starts one where another has run before.
+    #[must_use]
+    pub fn start_at(address: SocketAddr) -> Self {
+        let listen = address.to_string();
+        let mut command = Command::new(tools::program("moq-relay"));
+        command.args(["--listen", &listen, "--listen-tls-generate", "localhost"]);
+        command.args(["--web-http-listen", &listen, "--auth-public", "**"]);
+        let process = Process::start("moq-relay", &mut command);
+        wait::until("the relay to answer", wait::SOON, || http::get(address, "/certificate.sha256"));
+        Self { process, address }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL at which clients connect.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// The names it knows.
+    #[must_use]
+    pub fn announced(&self) -> Vec<String> {
+        let answer = http::get(self.address, "/announced").map(|answer| answer.text()).unwrap_or_default();
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// An address of 127.0.0.1 that is free for TCP and for UDP. The relay wants one number for both and does not tell
+/// which one it would choose.
+fn free_address() -> SocketAddr {
+    for _ in 0..PORT_ATTEMPTS {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = tcp.local_addr().expect("it is bound");
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free for TCP and UDP");
+}

@@ -1,0 +1,59 @@
+//! Where the tools are, and what happens when one is missing.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies one below the root").to_owned()
+}
+
+/// The folder in which `./test` keeps what it installed.
+#[must_use]
+pub fn tools_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("MOQGATE_TOOLS").unwrap_or_else(|| {
+        let home = || set("HOME").unwrap_or_default().join(".cache");
+        set("XDG_CACHE_HOME").unwrap_or_else(home).join("moqgate")
+    })
+}
+
+/// A program on the search path, or among the released peers.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(tools_dir().join("peers/bin"))
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// A program that [`require`] has found before.
+///
+/// # Panics
+///
+/// When it is not there.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is not installed; ./test installs it"))
+}
+
+/// True when every named program is there. A missing one skips the test on a developer's machine and fails it when
+/// `STRICT` is set, as `./test` sets it.
+///
+/// # Panics
+///
+/// When one is missing under `STRICT`.
+#[must_use]
+pub fn require(names: &[&str]) -> bool {
+    let missing: Vec<_> = names.iter().filter(|name| find(name).is_none()).collect();
+    let strict = std::env::var_os("STRICT").is_some_and(|value| value == "1");
+    assert!(missing.is_empty() || !strict, "missing tools: {missing:?}; ./test installs them");
+    missing.is_empty()
+}
+
+/// A whole number of seconds from the environment, for tests that can run longer than in the suite.
+#[must_use]
+pub fn seconds(name: &str, default: u32) -> u32 {
+    std::env::var_os(name).and_then(|value| value.to_str()?.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,3 @@
+//! The whole product against real tools: what is promised to somebody with ffmpeg, a browser or a relay.
+
+mod rig;
