@@ -10,6 +10,7 @@ use super::{BroadcastInfo, BroadcastShared, LiveTrack, Pending, Route, Slot, TRA
 use crate::{
     GroupConsumer, Subscription, TrackConsumer, TrackError, TrackInfo,
     track::TrackShared,
+    usage::Payer,
     waiters::{Seat, wake_all},
 };
 
@@ -73,7 +74,7 @@ impl BroadcastConsumer {
     pub async fn fetch(&self, name: &str, sequence: u64) -> Result<GroupConsumer, TrackError> {
         let group = self.track(name).await?.group(sequence).ok_or(TrackError::NotFound)?;
         self.info.meter.fetched();
-        Ok(GroupConsumer::new(group, Arc::clone(&self.info), true))
+        Ok(GroupConsumer::new(group, Payer::once(Arc::clone(&self.info)), true))
     }
 
     /// Waits until the broadcast has ended.

@@ -7,13 +7,17 @@ use std::{
 };
 
 use super::{End, GroupShared, StreamCode};
-use crate::{BroadcastInfo, Frame, FrameSink, Timestamp, usage::Charge, waiters::Seat};
+use crate::{
+    Frame, FrameSink, Timestamp,
+    usage::{Account, Charge, Payer},
+    waiters::Seat,
+};
 
 /// The reading half of a group.
 #[derive(Debug)]
 pub struct GroupConsumer {
     group: Arc<GroupShared>,
-    info: Arc<BroadcastInfo>,
+    account: Account,
     /// A fetched group bumps frames and bytes, not groups.
     fetched: bool,
     /// Next frame to hand over.
@@ -53,8 +57,9 @@ enum Next {
 }
 
 impl GroupConsumer {
-    pub(crate) fn new(group: Arc<GroupShared>, info: Arc<BroadcastInfo>, fetched: bool) -> Self {
-        Self { group, info, fetched, index: 0, limit: usize::MAX, charged_group: fetched, seat: None }
+    pub(crate) fn new(group: Arc<GroupShared>, payer: Arc<Payer>, fetched: bool) -> Self {
+        let account = Account::new(payer);
+        Self { group, account, fetched, index: 0, limit: usize::MAX, charged_group: fetched, seat: None }
     }
 
     /// The number of the group in its track.
@@ -171,7 +176,7 @@ impl GroupConsumer {
 
     fn accepted(&mut self, bytes: usize) {
         let group = !std::mem::replace(&mut self.charged_group, true);
-        self.info.meter.charge(Charge { bytes, group, datagram: self.group.datagram });
+        self.account.charge(Charge { bytes, group, datagram: self.group.datagram });
         self.index += 1;
         debug_assert!(!(self.fetched && group), "a fetch bumps no group");
     }

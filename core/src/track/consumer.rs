@@ -10,6 +10,7 @@ use super::{End, TrackError, TrackInfo, TrackShared, TrackState};
 use crate::{
     GroupConsumer, Start, Subscription, Timestamp,
     broadcast::LiveTrack,
+    usage::Payer,
     waiters::{Seat, wake_all},
 };
 
@@ -18,7 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub struct TrackConsumer {
     shared: Arc<TrackShared>,
-    live: LiveTrack,
+    payer: Arc<Payer>,
+    _live: LiveTrack,
     /// Arrival number of the next group to look at.
     cursor: u64,
     /// Groups below this sequence are not wanted.
@@ -40,7 +42,8 @@ impl TrackConsumer {
             (cursor, floor, reader)
         };
         wake_all(&mut woken);
-        Self { shared, live, cursor, floor, subscription, reader, seat: None }
+        let payer = Payer::reader(Arc::clone(live.info()));
+        Self { shared, payer, _live: live, cursor, floor, subscription, reader, seat: None }
     }
 
     /// What does not change while the track lives.
@@ -94,7 +97,7 @@ impl TrackConsumer {
             let wanted =
                 group.sequence >= self.floor && self.subscription.end.is_none_or(|end| group.sequence <= end);
             if wanted {
-                return Poll::Ready(Ok(Some(GroupConsumer::new(group, Arc::clone(self.live.info()), false))));
+                return Poll::Ready(Ok(Some(GroupConsumer::new(group, Arc::clone(&self.payer), false))));
             }
         }
         let past_end = |(newest, _)| self.subscription.end.is_some_and(|end| newest > end);

@@ -2,11 +2,16 @@
 
 use std::{
     ops::AddAssign,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
+
+use super::Tally;
 
 /// Something that opens and closes: live = opened - closed.
 #[derive(Debug, Default)]
@@ -34,28 +39,53 @@ impl Gauge {
 /// The live counters of one meter. Written by one session, read by anyone.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(super) groups: AtomicU64,
-    pub(super) frames: AtomicU64,
-    pub(super) bytes: AtomicU64,
+    /// What any thread of the session may count on.
+    shared: Tally,
+    /// What single readers count on by themselves.
+    own: Mutex<Vec<Arc<Tally>>>,
     pub(super) fetches: AtomicU64,
-    pub(super) datagrams: AtomicU64,
     pub(crate) announced: Gauge,
     pub(crate) active: Gauge,
     pub(crate) subscriptions: Gauge,
 }
 
 impl Counters {
+    pub(super) fn shared(&self) -> &Tally {
+        &self.shared
+    }
+
+    /// A tally of a reader's own.
+    pub(super) fn enlist(&self) -> Arc<Tally> {
+        let tally = Arc::<Tally>::default();
+        self.lock().push(Arc::clone(&tally));
+        tally
+    }
+
+    /// Folds the tally of a reader that has gone. Under the lock, so that no reading sees it twice or not at all.
+    pub(super) fn retire(&self, tally: &Arc<Tally>) {
+        let mut own = self.lock();
+        if let Some(index) = own.iter().position(|live| Arc::ptr_eq(live, tally)) {
+            own.swap_remove(index);
+            self.shared.fold(tally);
+        }
+    }
+
     pub(crate) fn totals(&self) -> Totals {
-        Totals {
-            groups: self.groups.load(Relaxed),
-            frames: self.frames.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
+        let mut totals = Totals {
             fetches: self.fetches.load(Relaxed),
-            datagrams: self.datagrams.load(Relaxed),
             announced: self.announced.totals(),
             active: self.active.totals(),
             subscriptions: self.subscriptions.totals(),
-        }
+            ..Totals::default()
+        };
+        let own = self.lock();
+        self.shared.add_to(&mut totals);
+        own.iter().for_each(|tally| tally.add_to(&mut totals));
+        totals
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

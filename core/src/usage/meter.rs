@@ -1,11 +1,12 @@
-//! The sink that the two doors charge.
+//! The sinks that the two doors charge.
 
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use super::{Counters, Side, registry::RowShared};
+use super::{Counters, Side, Tally, registry::RowShared};
+use crate::BroadcastInfo;
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
 #[derive(Debug)]
@@ -25,21 +26,28 @@ pub(crate) struct Charge {
     pub(crate) datagram: bool,
 }
 
+/// Who pays for what one reader is given, shared by the groups that it reads.
+#[derive(Debug)]
+pub(crate) struct Payer {
+    info: Arc<BroadcastInfo>,
+    tally: Option<Arc<Tally>>,
+}
+
+/// The right to charge a [`Payer`], held by one group at a time where that can be had.
+#[derive(Debug)]
+pub(crate) struct Account {
+    payer: Arc<Payer>,
+    claimed: bool,
+}
+
 impl Meter {
     pub(super) fn new(counters: Arc<Counters>, row: Arc<RowShared>, side: Side) -> Self {
         Self { counters, row, side }
     }
 
-    /// Counts one frame. Only the two doors call this.
+    /// Counts one frame of a producer. Only [`GroupProducer::push`](crate::GroupProducer::push) calls this.
     pub(crate) fn charge(&self, charge: Charge) {
-        self.counters.frames.fetch_add(1, Relaxed);
-        self.counters.bytes.fetch_add(charge.bytes as u64, Relaxed);
-        if charge.group {
-            self.counters.groups.fetch_add(1, Relaxed);
-            if charge.datagram {
-                self.counters.datagrams.fetch_add(1, Relaxed);
-            }
-        }
+        self.counters.shared().add(charge);
     }
 
     /// Counts one answered fetch; its frames are charged as they leave.
@@ -59,5 +67,49 @@ impl Deref for Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.row.retire(self.side, &self.counters);
+    }
+}
+
+impl Payer {
+    /// For a reader of many groups.
+    pub(crate) fn reader(info: Arc<BroadcastInfo>) -> Arc<Self> {
+        let tally = info.meter.enlist();
+        Arc::new(Self { info, tally: Some(tally) })
+    }
+
+    /// For a single group.
+    pub(crate) fn once(info: Arc<BroadcastInfo>) -> Arc<Self> {
+        Arc::new(Self { info, tally: None })
+    }
+}
+
+impl Drop for Payer {
+    fn drop(&mut self) {
+        if let Some(tally) = &self.tally {
+            self.info.meter.retire(tally);
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn new(payer: Arc<Payer>) -> Self {
+        let claimed = payer.tally.as_ref().is_some_and(|tally| tally.claim());
+        Self { payer, claimed }
+    }
+
+    /// Counts one frame of a reader. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
+    pub(crate) fn charge(&self, charge: Charge) {
+        match &self.payer.tally {
+            Some(tally) if self.claimed => tally.add_claimed(charge),
+            Some(_) | None => self.payer.info.meter.shared().add(charge),
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(tally) = self.payer.tally.as_ref().filter(|_| self.claimed) {
+            tally.release();
+        }
     }
 }

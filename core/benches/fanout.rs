@@ -1,0 +1,152 @@
+//! Fan-out of one 5 Mbit/s track at 50 frames a second to many readers in one process, and what metering is of it.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark is where time comes from")]
+
+use std::{
+    hint::black_box,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use moqgate_core::{
+    BroadcastProducer, Credential, Direction, Frame, FrameSink, Gate, GroupConsumer, GroupProducer,
+    OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions, Request, Session, Subscription,
+    Timestamp, TrackConsumer, TrackInfo, TrackProducer,
+};
+
+/// 5 Mbit/s at 50 frames a second.
+const FRAME_BYTES: usize = 12_500;
+/// One group of two seconds.
+const GROUP_FRAMES: u64 = 100;
+
+struct Discard(u64);
+
+impl FrameSink for Discard {
+    type Error = std::convert::Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
+        self.0 += black_box(&frame.payload).len() as u64;
+        Ok(())
+    }
+}
+
+/// One publisher and its readers, driven by hand so that no scheduler is measured.
+struct Fanout {
+    payload: Bytes,
+    start: Instant,
+    video: TrackProducer,
+    group: Option<GroupProducer>,
+    readers: Vec<(TrackConsumer, Option<GroupConsumer>, Discard)>,
+    pushed: u64,
+    _held: (BroadcastProducer, Vec<Session>),
+}
+
+fn session(gate: &Gate, protocol: Protocol) -> Session {
+    let request = Request {
+        protocol,
+        direction: Direction::Both,
+        path: Path::root(),
+        credential: Credential::None,
+        peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+    };
+    let grant = ready(gate.admit(&request)).expect("everybody is let in");
+    gate.open(request, grant, SystemTime::UNIX_EPOCH, None)
+}
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("nothing here has to wait"),
+    }
+}
+
+impl Fanout {
+    fn new(readers: usize) -> Self {
+        let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
+        let path = Path::new("live/cam0").expect("a path");
+        let start = Instant::now();
+        let publisher = session(&gate, Protocol::Srt);
+        let broadcast =
+            publisher.publisher().publish(&path, PublishOptions::default(), start).expect("a free path");
+        let max_age = std::time::Duration::from_secs(30);
+        let info = TrackInfo { name: "video".into(), timescale: 1_000_000, priority: 60, max_age };
+        let video = broadcast.create_track(info).expect("a free name");
+        let mut sessions = vec![publisher];
+        let readers = (0..readers)
+            .map(|_| {
+                let session = session(&gate, Protocol::Moq);
+                let watched = session.consumer().consume(&path).expect("it is there");
+                sessions.push(session);
+                let reader = ready(watched.subscribe("video", Subscription::default())).expect("it is there");
+                (reader, None, Discard(0))
+            })
+            .collect();
+        let payload = Bytes::from(vec![7; FRAME_BYTES]);
+        Self { payload, start, video, group: None, readers, pushed: 0, _held: (broadcast, sessions) }
+    }
+
+    /// One frame in, and out to every reader.
+    fn frame(&mut self) {
+        if self.pushed.is_multiple_of(GROUP_FRAMES) {
+            let next = self.video.append_group().expect("a live track");
+            self.group.replace(next).into_iter().for_each(GroupProducer::finish);
+        }
+        let timestamp = Timestamp::from_micros(self.pushed * 20_000);
+        let frame = Frame { timestamp, received: self.start, payload: self.payload.clone() };
+        self.group.as_mut().expect("opened above").push(frame).expect("an open group");
+        self.pushed += 1;
+        let mut cx = Context::from_waker(Waker::noop());
+        for (reader, group, sink) in &mut self.readers {
+            loop {
+                if group.is_none() {
+                    let Poll::Ready(Ok(next)) = reader.poll_next_group(&mut cx) else { break };
+                    *group = next;
+                }
+                let Some(current) = group else { break };
+                match current.poll_forward(&mut cx, sink) {
+                    Poll::Ready(Ok(moqgate_core::Forwarded::End)) => *group = None,
+                    Poll::Ready(_) => {}
+                    Poll::Pending => break,
+                }
+            }
+        }
+    }
+}
+
+fn fanout(c: &mut Criterion) {
+    let mut bench = c.benchmark_group("fanout");
+    for readers in [1, 100, 1000] {
+        bench.throughput(Throughput::Elements(readers as u64));
+        let mut world = Fanout::new(readers);
+        bench.bench_function(BenchmarkId::from_parameter(readers), |b| b.iter(|| world.frame()));
+    }
+    bench.finish();
+}
+
+/// What a charge costs by itself: plain additions to counters of one's own, beside a delivered frame above.
+fn metering(c: &mut Criterion) {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    let counters: Vec<[AtomicU64; 2]> = (0..1000).map(|_| Default::default()).collect();
+    let mut bench = c.benchmark_group("metering");
+    bench.throughput(Throughput::Elements(1000));
+    bench.bench_function("charges_of_1000_readers", |b| {
+        b.iter(|| {
+            for [frames, bytes] in &counters {
+                frames.store(frames.load(Relaxed) + 1, Relaxed);
+                bytes.store(bytes.load(Relaxed) + black_box(FRAME_BYTES) as u64, Relaxed);
+            }
+        });
+    });
+    bench.finish();
+}
+
+criterion_group!(benches, fanout, metering);
+criterion_main!(benches);

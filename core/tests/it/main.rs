@@ -1,0 +1,13 @@
+//! The model seen from a gateway.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+#![expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
+
+mod announce;
+mod doors;
+mod dynamic;
+mod gauges;
+mod publish;
+mod retention;
+mod rig;
+mod world;
