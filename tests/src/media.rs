@@ -24,6 +24,22 @@ pub fn push(clip: &Path, url: &str, rate: f32) -> Process {
     Process::start("ffmpeg push", command.args(["-f", "mpegts", url]))
 }
 
+/// Pushes the clip to `url` again and again, with running timestamps, in real time, until it is dropped.
+#[must_use]
+pub fn push_forever(clip: &Path, url: &str) -> Process {
+    let mut command = ffmpeg();
+    command.args(["-re", "-stream_loop", "-1", "-i"]).arg(clip).args(["-map", "0", "-c", "copy"]);
+    Process::start("ffmpeg push", command.args(["-f", "mpegts", url]))
+}
+
+/// Sends the bytes of a file as they are, whatever they are.
+#[must_use]
+pub fn push_bytes(file: &Path, url: &str) -> Process {
+    let mut command = ffmpeg();
+    command.args(["-f", "data", "-i"]).arg(file).args(["-map", "0", "-c", "copy", "-f", "data", url]);
+    Process::start("ffmpeg push bytes", &mut command)
+}
+
 /// The command that reads the clip at `rate` and copies every stream of it; the output is still to be named.
 #[must_use]
 pub fn copy(clip: &Path, rate: f32) -> Command {

@@ -20,9 +20,9 @@ pub fn export_ts(url: &str, broadcast: &str, file: &Path, max_age: Duration) -> 
     Process::start_into("moq export", command.args(["export", "ts", "--max-age", &age]), file)
 }
 
-/// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it. The second process is ffmpeg.
+/// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it.
 #[must_use]
-pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> (Process, Process) {
+pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> Process {
     let mut feeder = media::copy(clip, rate);
     feeder.args(["-f", "mpegts", "-"]);
     let mut command = moq(url, broadcast);
@@ -31,7 +31,8 @@ pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> (Process
 
 fn moq(url: &str, broadcast: &str) -> Command {
     let mut command = Command::new(tools::program("moq"));
-    command.args(["--log-level", "debug", "--connect", url, "--broadcast", broadcast]);
+    command.args(["--log-level", "debug", "--connect", url, "--connect-websocket-enabled=false"]);
+    command.args(["--broadcast", broadcast]);
     command
 }
 

@@ -59,6 +59,7 @@ pub struct Process {
     child: Child,
     log: Log,
     readers: Vec<JoinHandle<()>>,
+    feeder: Option<Box<Self>>,
 }
 
 impl Process {
@@ -86,19 +87,20 @@ impl Process {
         Self::spawn(name, command, Stdio::null(), file.into())
     }
 
-    /// Starts `command` with the standard output of `feeder` as its input; gives both, the feeder second.
+    /// Starts `command` with the standard output of `feeder` as its input. The feeder ends with it.
     ///
     /// # Panics
     ///
     /// When one cannot be started.
     #[must_use]
-    pub fn start_fed(name: &str, command: &Command, feeder_name: &str, feeder: &Command) -> (Self, Self) {
+    pub fn start_fed(name: &str, command: &Command, feeder_name: &str, feeder: &Command) -> Self {
         let mut feeder = Self::spawn(feeder_name, feeder, Stdio::null(), Stdio::piped());
         let pipe = feeder.child.stdout.take().expect("it is piped");
         let mut process = Self::spawn(name, command, pipe.into(), Stdio::piped());
         let output = process.child.stdout.take().expect("it is piped");
         process.readers.push(process.log.follow(output));
-        (process, feeder)
+        process.feeder = Some(Box::new(feeder));
+        process
     }
 
     fn spawn(name: &str, command: &Command, input: Stdio, output: Stdio) -> Self {
@@ -111,7 +113,7 @@ impl Process {
         let log = Log::default();
         let errors = child.stderr.take().expect("it is piped");
         let readers = vec![log.follow(errors)];
-        Self { name: name.to_owned(), child, log, readers }
+        Self { name: name.to_owned(), child, log, readers, feeder: None }
     }
 
     /// What it has written.
@@ -173,6 +175,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        drop(self.feeder.take());
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }

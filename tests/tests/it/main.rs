@@ -1,3 +1,23 @@
 //! The whole product against real tools: what is promised to somebody with ffmpeg, a browser or a relay.
 
+mod browser;
+mod encrypted;
+mod every_unit;
+mod hostile;
+mod loss;
+mod refused;
+mod relay;
 mod rig;
+mod stop;
+mod usage;
+
+use std::time::Duration;
+
+/// Longer than any clip takes to go through.
+const RUN: Duration = Duration::from_secs(90);
+
+/// More than a clip is long: a viewer with this maximum age is spared nothing.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// Gateway arguments with which nothing of a clip is forgotten while the test runs.
+const KEEP: [&str; 2] = ["--retention-age", "60s"];

@@ -19,7 +19,8 @@ fn a_clip_survives_released_peers() {
     let clip = Fixture::load("bframes");
     let relay = peers::Relay::start();
     let mut export = peers::export_ts(&relay.url(), BROADCAST, &copy, Duration::from_secs(30));
-    let (mut import, _ffmpeg) = peers::import_ts(&relay.url(), BROADCAST, &clip.file(), 2.0);
+    let _ = export.log().wait("connected version");
+    let mut import = peers::import_ts(&relay.url(), BROADCAST, &clip.file(), 2.0);
     assert!(import.wait(RUN).success());
     export.wait(RUN);
     media::assert_same_content(&clip.file(), &copy);

@@ -10,13 +10,15 @@ const start = query.get("start");
 const asked = { latencyMax: Number(query.get("age") ?? 0), startGroup: start === null ? undefined : Number(start) };
 
 async function follow(state, broadcast, name, onFrame) {
-  const seen = (state.tracks[name] = { groups: [], broken: [], frames: 0, bytes: 0, ended: false });
+  const seen = (state.tracks[name] = { groups: [], broken: [], frames: 0, bytes: 0, first: null, ended: false });
   const track = broadcast.track(name).subscribe({ priority: 100, ...asked });
   const read = async (group) => {
     try {
       for (let frame = await group.readFrame(); frame; frame = await group.readFrame()) {
         seen.frames += 1;
         seen.bytes += frame.payload.byteLength;
+        const stamp = varint(frame.payload);
+        if (seen.first === null || stamp < seen.first) seen.first = stamp;
         onFrame?.(frame);
       }
       seen.groups.push(group.sequence);
@@ -28,6 +30,13 @@ async function follow(state, broadcast, name, onFrame) {
   for (let group = await track.recvGroup(); group; group = await track.recvGroup()) readers.push(read(group));
   await Promise.all(readers);
   seen.ended = true;
+}
+
+/** The number a payload begins with (RFC 9000, 16): in a media frame its PTS in microseconds. */
+function varint(payload) {
+  let value = payload[0] & 0x3f;
+  for (let at = 1; at < 1 << (payload[0] >> 6); at += 1) value = value * 256 + payload[at];
+  return value;
 }
 
 /** Every track that a catalog names: renditions by key, all others as the value of a `track` field. */
