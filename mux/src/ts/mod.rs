@@ -1,0 +1,28 @@
+//! MPEG transport streams (ITU-T H.222.0 | ISO/IEC 13818-1) in.
+//!
+//! ```text
+//! bytes -> Sync -> Packet -> Demux -> PES | sections -> Clock -> Framer -> Event
+//! ```
+//!
+//! Each arrow is one file. Nothing here reads a clock, allocates per packet, or fails: damage is counted in
+//! [`ImportStats`] and the stream goes on with the next thing that is whole.
+
+mod clock;
+mod continuity;
+mod crc;
+mod demux;
+mod import;
+mod kind;
+mod limits;
+mod packet;
+mod pes;
+mod psi;
+mod section;
+mod slots;
+mod splice;
+mod stats;
+mod sync;
+
+pub use demux::ProgramChoice;
+pub use import::{ImportConfig, Importer};
+pub use stats::ImportStats;
