@@ -37,7 +37,8 @@ pub(crate) struct Payer {
 #[derive(Debug)]
 pub(crate) struct Account {
     payer: Arc<Payer>,
-    claimed: bool,
+    /// The payer's tally, if it is this account's alone for now.
+    claimed: Option<Arc<Tally>>,
 }
 
 impl Meter {
@@ -93,22 +94,22 @@ impl Drop for Payer {
 
 impl Account {
     pub(crate) fn new(payer: Arc<Payer>) -> Self {
-        let claimed = payer.tally.as_ref().is_some_and(|tally| tally.claim());
+        let claimed = payer.tally.clone().filter(|tally| tally.claim());
         Self { payer, claimed }
     }
 
     /// Counts one frame of a reader. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
     pub(crate) fn charge(&self, charge: Charge) {
-        match &self.payer.tally {
-            Some(tally) if self.claimed => tally.add_claimed(charge),
-            Some(_) | None => self.payer.info.meter.shared().add(charge),
+        match &self.claimed {
+            Some(tally) => tally.add_claimed(charge),
+            None => self.payer.info.meter.shared().add(charge),
         }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(tally) = self.payer.tally.as_ref().filter(|_| self.claimed) {
+        if let Some(tally) = &self.claimed {
             tally.release();
         }
     }
