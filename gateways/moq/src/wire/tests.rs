@@ -200,13 +200,13 @@ fn downstream_only_where_advertised() {
     let bytes = hex("18 00 08 64656d6f2f626262 06 766964656f30 3c 00 00 00 00 41 2b");
     assert_eq!(subscribe.to_bytes(Lite05), bytes);
     assert_eq!(Subscribe::decode_extended(&mut bytes.clone(), Lite05), Ok(Some(subscribe.clone())));
-    assert_eq!(Subscribe::decode(&mut bytes.clone(), Lite05), Err(DecodeError::Long));
+    assert_eq!(Subscribe::decode(&mut { bytes }, Lite05), Err(DecodeError::Long));
     let plain = Subscribe { terms: Terms { downstream: 1, ..subscribe.terms }, ..subscribe };
     assert_eq!(Subscribe::decode_extended(&mut plain.to_bytes(Lite05).into(), Lite05), Ok(Some(plain)));
     let huge = hex("0e 3c 40 64 00 00 00 00 ff ff ff ff ff ff ff");
-    assert_eq!(SubscribeUpdate::decode_extended(&mut huge.clone(), Lite06), Err(DecodeError::Short));
+    assert_eq!(SubscribeUpdate::decode_extended(&mut { huge }, Lite06), Err(DecodeError::Short));
     let huge = hex("0f 3c 40 64 00 00 00 00 ff ff ff ff ff ff ff ff");
-    let update = SubscribeUpdate::decode_extended(&mut huge.clone(), Lite06).unwrap().unwrap();
+    let update = SubscribeUpdate::decode_extended(&mut { huge }, Lite06).unwrap().unwrap();
     assert_eq!(update.0.downstream, DOWNSTREAM_MAX);
 }
 

@@ -1,0 +1,108 @@
+//! Follows what the peer announces.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use moqgate_core::Path;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::route::{Hops, Route};
+use super::{Shared, Violation, broadcast};
+use crate::transport::{ReadFault, Reader, SendStream};
+use crate::wire::{AnnounceEvent, AnnounceOk, AnnounceRequest, Announced, Announcement, BidiType, Message};
+
+/// Until the peer ends its announcements or the session is over.
+pub(super) async fn follow(shared: &Arc<Shared>) -> Result<(), Violation> {
+    let Some((send, mut reader)) = ask(shared).await else { return Ok(()) };
+    let followed = read(shared, &mut reader).await;
+    // Held until here: the end of the request half would mean that announcements are no longer wanted.
+    drop(send);
+    followed
+}
+
+async fn ask(shared: &Shared) -> Option<(SendStream, Reader)> {
+    let (version, hop) = (shared.link.version, shared.link.origin.hop_id());
+    let (mut send, recv) = shared.link.session.open_bi().await.ok()?;
+    let mut request = BytesMut::new();
+    BidiType::Announce.encode(&mut request);
+    AnnounceRequest { prefix: String::new(), exclude_hop: hop }.encode(&mut request, version);
+    // A peer that stops the request may still announce.
+    let _stopped = send.write(request.freeze()).await;
+    Some((send, Reader::new(recv, version)))
+}
+
+async fn read(shared: &Arc<Shared>, reader: &mut Reader) -> Result<(), Violation> {
+    let version = shared.link.version;
+    let mut hops = Hops {
+        own: shared.link.origin.hop_id(),
+        responder: None,
+        anonymous: shared.anonymous,
+        cost: shared.link.cost,
+    };
+    if version.has_announce_ok() {
+        let Some(ok) = next::<AnnounceOk>(reader).await? else { return Ok(()) };
+        hops.responder = Some(ok.hop);
+    }
+    let (mut book, mut following) = (Announced::new(version), Following::default());
+    while let Some(announcement) = next::<Announcement>(reader).await? {
+        match book.push(announcement).map_err(Violation::Announce)? {
+            Some(AnnounceEvent::Started { suffix, route } | AnnounceEvent::Rerouted { suffix, route }) => {
+                following.route(shared, suffix, Route::new(route, hops));
+            }
+            Some(AnnounceEvent::Ended { suffix }) => following.end(&suffix),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The next message; `None` when the peer has ended its announcements. A reset ends them as a FIN does: browsers reset
+/// whatever they no longer need, and the session may still watch.
+async fn next<M: Message>(reader: &mut Reader) -> Result<Option<M>, Violation> {
+    match reader.message().await {
+        Ok(message) => Ok(message),
+        Err(ReadFault::Decode(error)) => Err(Violation::Decode(error)),
+        Err(ReadFault::Reset(_) | ReadFault::Lost | ReadFault::Truncated) => Ok(None),
+    }
+}
+
+/// The broadcasts that are being served. Bounded by the book that feeds it.
+#[derive(Default)]
+struct Following {
+    live: HashMap<String, Live>,
+}
+
+struct Live {
+    routes: watch::Sender<Route>,
+    _serving: DropGuard,
+}
+
+impl Following {
+    /// Serves the broadcast over `route`; without one, not at all.
+    fn route(&mut self, shared: &Arc<Shared>, suffix: String, route: Option<Route>) {
+        let Some(route) = route else { return self.end(&suffix) };
+        if let Some(live) = self.live.get(&suffix)
+            && live.routes.send(route.clone()).is_ok()
+        {
+            return;
+        }
+        let path = match Path::new(&suffix).and_then(|suffix| shared.link.root.join(&suffix)) {
+            Ok(path) => path,
+            Err(error) => {
+                tracing::debug!(%suffix, %error, "announcement ignored");
+                return;
+            }
+        };
+        let (routes, receiver) = watch::channel(route);
+        let cancelled = CancellationToken::new();
+        let serving = broadcast::serve(Arc::clone(shared), path, suffix.clone(), receiver);
+        shared.link.tasks.spawn(cancelled.clone().run_until_cancelled_owned(serving));
+        self.live.insert(suffix, Live { routes, _serving: cancelled.drop_guard() });
+    }
+
+    fn end(&mut self, suffix: &str) {
+        self.live.remove(suffix);
+    }
+}
