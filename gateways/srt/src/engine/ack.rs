@@ -56,7 +56,7 @@ impl Rtt {
 #[derive(Debug)]
 pub(crate) struct Acker {
     next_number: u32,
-    /// Numbered ACKs without an ACKACK, oldest first; their numbers are consecutive modulo the wrap.
+    /// The latest numbered ACKs, from the oldest without an ACKACK; their numbers are consecutive modulo the wrap.
     awaited: VecDeque<Sent>,
     /// The point of the newest full ACK, and when it was sent.
     point: u64,
@@ -72,6 +72,7 @@ struct Sent {
     number: u32,
     point: u64,
     at: Micros,
+    answered: bool,
 }
 
 /// An ACK that should go out.
@@ -127,7 +128,8 @@ impl Acker {
         }
     }
 
-    /// The round trip that an ACKACK completes, or `None` if its number is not awaited.
+    /// The round trip that an ACKACK completes, or `None` if its number is not awaited. One that was overtaken counts
+    /// all the same: leaving out the slow ones would make the path look faster than it is.
     pub(crate) fn on_ackack(&mut self, number: u32, now: Micros) -> Option<Micros> {
         let oldest = self.awaited.front()?.number;
         // Zero is skipped when numbers wrap, so a count that crosses the wrap is one too high.
@@ -135,10 +137,14 @@ impl Acker {
         if number < oldest {
             at = at.wrapping_sub(1);
         }
-        let sent = self.awaited.get(at as usize).filter(|sent| sent.number == number)?;
+        let sent =
+            self.awaited.get_mut(at as usize).filter(|sent| sent.number == number && !sent.answered)?;
+        sent.answered = true;
         let round_trip = now - sent.at;
         self.confirmed = self.confirmed.max(sent.point);
-        self.awaited.drain(..=at as usize);
+        while self.awaited.front().is_some_and(|sent| sent.answered) {
+            self.awaited.pop_front();
+        }
         Some(round_trip)
     }
 
@@ -148,7 +154,7 @@ impl Acker {
         if self.awaited.len() == ACKS_REMEMBERED {
             self.awaited.pop_front();
         }
-        self.awaited.push_back(Sent { number, point, at });
+        self.awaited.push_back(Sent { number, point, at, answered: false });
         number
     }
 }
@@ -190,7 +196,8 @@ mod tests {
         assert_eq!(acker.poll(104, &rtt, 310_000), Some(Due::Full(3)));
         assert_eq!(acker.on_ackack(3, 330_000), Some(20_000));
         assert_eq!(acker.next_timeout(104, &rtt), None);
-        assert_eq!(acker.on_ackack(2, 330_000), None, "an older one is void");
+        assert_eq!(acker.on_ackack(3, 330_000), None, "answered already");
+        assert_eq!(acker.on_ackack(2, 330_000), Some(320_000), "overtaken");
         assert_eq!(acker.on_ackack(4, 330_000), None, "never sent");
     }
 
@@ -229,6 +236,6 @@ mod tests {
         }
         assert_eq!(acker.awaited.len(), ACKS_REMEMBERED);
         assert_eq!(acker.on_ackack(4_999, 49_990_000), Some(0));
-        assert!(acker.awaited.is_empty());
+        assert_eq!(acker.on_ackack(3_000, 49_990_000), None, "forgotten");
     }
 }

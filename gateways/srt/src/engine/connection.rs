@@ -9,16 +9,16 @@ use super::Micros;
 use super::ack::{Acker, Due, Rtt};
 use super::clock::PeerClock;
 use super::limits::{
-    CONTROL_QUEUE, HEADER_BYTES, IDLE_TIMEOUT, KEEPALIVE_INTERVAL, NAK_INTERVAL_MIN, TICK, WINDOW_MAX,
+    CONTROL_QUEUE, IDLE_TIMEOUT, KEEPALIVE_INTERVAL, NAK_INTERVAL_MIN, NAK_SLACK, TICK, WINDOW_MAX,
     WINDOW_MIN,
 };
 use super::params::Params;
 use super::rate::{Arrivals, Meter};
 use super::receiver::{Receiver, first_index, seq_of};
-use super::sender::Sender;
+use super::sender::{Sender, wire_bytes};
 use super::stats::Stats;
 use crate::crypto::Crypto;
-use crate::wire::packet::{AckRates, HEADER_LEN};
+use crate::wire::packet::AckRates;
 use crate::wire::{Ack, AckDetail, Control, ControlBody};
 
 /// One established connection. See the [module](super) for the contract.
@@ -167,7 +167,7 @@ impl Connection {
             return None;
         }
         let outgoing = self.sender.poll(&self.rtt, self.now)?;
-        let bytes = outgoing.datagram.len() as u64 + HEADER_BYTES - HEADER_LEN as u64;
+        let bytes = wire_bytes(&outgoing.datagram);
         self.stats.pkt_sent += 1;
         self.stats.byte_sent += bytes;
         if outgoing.retransmission {
@@ -291,7 +291,10 @@ impl Connection {
         }
         self.state = match reason {
             CloseReason::PeerShutdown | CloseReason::Idle => State::Draining(reason),
-            CloseReason::Local | CloseReason::Protocol => State::Closed(reason),
+            CloseReason::Local | CloseReason::Protocol => {
+                self.receiver.discard();
+                State::Closed(reason)
+            }
         };
         self.settle();
     }
@@ -318,8 +321,7 @@ impl Connection {
             self.end(CloseReason::Idle);
             return;
         }
-        let period = (self.rtt.timeout() / 2).max(NAK_INTERVAL_MIN);
-        if let Some(body) = self.receiver.nak(self.now, period) {
+        if let Some(body) = self.receiver.nak(self.now, nak_period(&self.rtt)) {
             self.stats.pkt_sent_nak += 1;
             self.send(ControlBody::Nak(body));
         }
@@ -355,6 +357,14 @@ impl Connection {
         };
         self.send(ControlBody::Ack(ack));
     }
+}
+
+/// Time until a packet is asked for again: twice per round trip, since NAKs get lost too, or once on short paths. The
+/// second of a round trip comes a little after the answer to the first should have: senders suppress what they resent
+/// within a round trip, and a NAK right at its end would bring the whole burst again.
+fn nak_period(rtt: &Rtt) -> Micros {
+    let half = rtt.timeout() / 2 + rtt.mean / 16 + NAK_SLACK;
+    if half >= NAK_INTERVAL_MIN { half } else { NAK_INTERVAL_MIN.max(2 * half) }
 }
 
 /// Time since `epoch`, or minus the time until it.

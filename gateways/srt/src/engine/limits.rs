@@ -26,6 +26,9 @@ pub(crate) const ACKS_REMEMBERED: usize = 1024;
 /// Least distance of two NAKs for the same packet.
 pub(crate) const NAK_INTERVAL_MIN: Micros = 20_000;
 
+/// Allowance for the time that a burst of retransmissions takes to arrive.
+pub(crate) const NAK_SLACK: Micros = 2_000;
+
 /// Longest that a fresh gap waits for a reordered packet before it is reported.
 pub(crate) const REORDER_HOLD_MAX: Micros = 10_000;
 

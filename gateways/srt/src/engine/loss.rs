@@ -92,11 +92,6 @@ impl LossList {
         }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.runs.clear();
-    }
-
     /// The runs that are due at `now`, oldest first, as long as `take` accepts them; each is due again a `period`
     /// later.
     pub(crate) fn take_due(&mut self, now: Micros, period: Micros, mut take: impl FnMut(u64, u64) -> bool) {

@@ -167,6 +167,12 @@ impl Receiver {
         any
     }
 
+    /// Gives up everything that waits or is missing.
+    pub(crate) fn discard(&mut self) {
+        self.skip(self.slots.len());
+        self.arrived = 0;
+    }
+
     /// Everything before this index arrived or was given up.
     pub(crate) fn ack_point(&self) -> u64 {
         self.losses.first().unwrap_or_else(|| self.next_index())
@@ -220,7 +226,7 @@ impl Receiver {
         self.slots.iter().enumerate().find_map(|(at, slot)| Some((at, slot.origin()?)))
     }
 
-    /// Gives up the first `count` slots, none of which arrived.
+    /// Gives up the first `count` slots.
     fn skip(&mut self, count: usize) {
         self.slots.drain(..count);
         self.head += count as u64;
@@ -237,10 +243,7 @@ impl Receiver {
         if length < FAR_PACKETS {
             return Place::Far;
         }
-        self.dropped += self.slots.len() as u64;
-        self.slots.clear();
-        self.losses.clear();
-        self.arrived = 0;
+        self.discard();
         // Always forward, by less than 2^31: indexes never go back.
         self.head += u64::from(seq.raw().wrapping_sub(self.head as u32) & Seq::MAX);
         Place::At(self.head)

@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use super::Micros;
 use super::ack::Rtt;
 use super::limits::{
-    DEFAULT_WINDOW, DROP_REQUEST_INTERVAL, HEADER_BYTES, PACING_CREDIT, TOO_LATE_MIN, TOO_LATE_SLACK,
-    WINDOW_MAX,
+    DEFAULT_WINDOW, DROP_REQUEST_INTERVAL, HEADER_BYTES, NAK_SLACK, PACING_CREDIT, TOO_LATE_MIN,
+    TOO_LATE_SLACK, WINDOW_MAX,
 };
 use super::params::{Params, PeerFlags};
 use super::receiver::{first_index, seq_of};
@@ -32,6 +32,8 @@ pub(crate) struct Sender {
     /// Index of `entries[0]`, the oldest packet not acknowledged.
     first: u64,
     entries: VecDeque<Entry>,
+    /// Everything before this index was acknowledged; what lies between it and `first` was dropped.
+    acked: u64,
     /// Index of the next packet that was never sent.
     unsent: u64,
     capacity: usize,
@@ -85,6 +87,7 @@ impl Sender {
         Self {
             first,
             entries: VecDeque::new(),
+            acked: first,
             unsent: first,
             capacity: flow_window.max(DEFAULT_WINDOW) as usize,
             resends: ResendList::default(),
@@ -140,7 +143,7 @@ impl Sender {
             self.progress_at = now;
         }
         let datagram = self.block.split().freeze();
-        self.budget.earn(datagram.len() as u64);
+        self.budget.earn(wire_bytes(&datagram));
         self.entries.push_back(Entry { datagram, origin: now, resent_at: None });
         true
     }
@@ -153,11 +156,11 @@ impl Sender {
         if self.may_send_new() {
             let datagram = self.entries[(self.unsent - self.first) as usize].datagram.clone();
             self.unsent += 1;
-            self.pacer.spend(datagram.len(), now);
+            self.pacer.spend(wire_bytes(&datagram), now);
             return Some(Outgoing { datagram, retransmission: false });
         }
         let datagram = self.next_resend(rtt, now)?;
-        self.pacer.spend(datagram.len(), now);
+        self.pacer.spend(wire_bytes(&datagram), now);
         Some(Outgoing { datagram, retransmission: true })
     }
 
@@ -172,6 +175,7 @@ impl Sender {
             self.window = u64::from(detail.free).clamp(2, self.flow_window);
         }
         let index = self.unsent.saturating_sub(u64::from(behind.unsigned_abs()));
+        self.acked = self.acked.max(index);
         if index > self.first {
             self.entries.drain(..(index - self.first) as usize);
             self.first = index;
@@ -196,9 +200,13 @@ impl Sender {
             self.resends.insert(first, last);
         }
         let paced = self.drop_request_at.is_none_or(|at| now - at >= DROP_REQUEST_INTERVAL);
-        if paced && list.stale.is_some() {
+        // A NAK that an ACK overtook needs no answer.
+        let dropped = (self.acked < self.first).then(|| (seq_of(self.acked), seq_of(self.first).previous()));
+        if let (true, Some((first, last)), Some(dropped)) = (paced, list.stale, dropped)
+            && !dropped.0.is_after(last)
+        {
             self.drop_request_at = Some(now);
-            asked.gone = list.stale;
+            asked.gone = Some((if dropped.0.is_after(first) { dropped.0 } else { first }, last));
         }
         Ok(asked)
     }
@@ -268,7 +276,7 @@ impl Sender {
                 self.resends.remove_below(index + 1);
                 continue;
             }
-            if !self.budget.spend(entry.datagram.len() as u64, now) {
+            if !self.budget.spend(wire_bytes(&entry.datagram), now) {
                 self.refused_until = Some(now + BUDGET_RETRY);
                 return None;
             }
@@ -303,10 +311,15 @@ impl Sender {
     }
 }
 
-/// How long a packet that was resent is not resent again: its answer cannot be here. libsrt's RTT - 4 var goes
-/// negative on an uneven link, which would allow a copy for every NAK.
+/// What a datagram takes of the link.
+pub(crate) fn wire_bytes(datagram: &Bytes) -> u64 {
+    datagram.len() as u64 + HEADER_BYTES - HEADER_LEN as u64
+}
+
+/// How long a packet that was resent is not resent again: a NAK within a round trip was sent before the answer to the
+/// last one could arrive. libsrt's RTT - 4 var goes negative on an uneven link, which allows a copy for every NAK.
 fn hold(rtt: &Rtt) -> Micros {
-    if rtt.mean > 8 * rtt.var { rtt.mean - 4 * rtt.var } else { rtt.mean }
+    rtt.mean + rtt.var + NAK_SLACK
 }
 
 /// About the time in which the floor of the budget earns one packet.
@@ -321,9 +334,8 @@ struct Pacer {
 }
 
 impl Pacer {
-    fn spend(&mut self, datagram: usize, now: Micros) {
+    fn spend(&mut self, bytes: u64, now: Micros) {
         let Some(rate) = self.rate else { return };
-        let bytes = datagram as u64 + HEADER_BYTES - HEADER_LEN as u64;
         let gap = (bytes * 1_000_000 / rate.max(1)).min(1_000_000) as Micros;
         self.next_at = self.next_at.max(now - PACING_CREDIT) + gap;
     }
