@@ -1,5 +1,34 @@
 //! The SRT gateway of moqgate: a listener for encoders that push MPEG-TS in live mode, HSv5 (draft-sharabayko-srt).
 //!
-//! The protocol is sans-IO. [`wire`] reads and writes datagrams; everything above it is told the time.
+//! ```text
+//! io -> listen -> engine (one per connection) -> queue -> ingest -> moqgate_mux -> moqgate_core
+//!         └─ accept -> admit (one task per caller) ─┘
+//! ```
+//!
+//! The protocol is sans-IO: [`wire`] reads and writes datagrams, [`accept`] is the handshake, [`engine`] is an
+//! established connection; all of them are told the time. [`Listener`] is their shell.
 
+pub mod accept;
+mod admit;
+pub mod config;
+pub mod cookie;
+pub mod crypto;
+pub mod engine;
+pub mod error;
+mod import;
+mod ingest;
+mod io;
+mod line;
+pub mod listen;
+pub mod metrics;
+mod queue;
+pub mod reject;
+mod stats;
+pub mod streamid;
 pub mod wire;
+
+pub use config::Config;
+pub use error::BindError;
+pub use listen::Listener;
+pub use metrics::{Ignored, Metrics, Sample};
+pub use reject::Reject;

@@ -8,7 +8,7 @@ pub mod loss_list;
 pub mod packet;
 pub mod seq;
 
-pub use handshake::{Handshake, HandshakeError};
+pub use handshake::{Extensions, Handshake, HandshakeError, HsExtension};
 pub use loss_list::{LossList, LossListError};
 pub use packet::{Ack, AckDetail, Control, ControlBody, Data, KeyParity, Packet, PacketError};
 pub use seq::Seq;

@@ -319,7 +319,9 @@ impl ControlBody {
 
     fn encoded_len(&self) -> usize {
         match self {
-            Self::Handshake(body) | Self::Nak(body) | Self::KeyRequest(body) | Self::KeyReply(body) => body.len(),
+            Self::Handshake(body) | Self::Nak(body) | Self::KeyRequest(body) | Self::KeyReply(body) => {
+                body.len()
+            }
             Self::Ack(_) => 28,
             Self::DropRequest { .. } => 8,
             Self::KeepAlive
@@ -433,7 +435,10 @@ mod tests {
     fn recorded_data_and_retransmission() {
         let Ok(Packet::Data(first)) = Packet::parse(hex(RECORDED[0])) else { panic!("data") };
         assert_eq!(first.seq, Seq::new(0x6897_b6a3));
-        assert_eq!((first.position, first.in_order, first.key, first.message), (3, true, KeyParity::Clear, 1));
+        assert_eq!(
+            (first.position, first.in_order, first.key, first.message),
+            (3, true, KeyParity::Clear, 1)
+        );
         assert_eq!((first.timestamp, first.destination, first.retransmitted), (93_540, 0x2b8d_7502, false));
         assert_eq!(first.payload, hex("47401110"));
         let Ok(Packet::Data(again)) = Packet::parse(hex(RECORDED[1])) else { panic!("data") };

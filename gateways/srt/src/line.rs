@@ -1,0 +1,180 @@
+//! One connection on the port: its engine, its timer and its way to the importer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use moqgate_core::Path;
+use tracing::info;
+
+use crate::accept::{CallKey, Terms};
+use crate::admit::canonical;
+use crate::crypto::Crypto;
+use crate::engine::{CloseReason, Connection, Params, PeerFlags};
+use crate::io::{Route, Wire};
+use crate::metrics::Metrics;
+use crate::queue::Inlet;
+use crate::stats::Link;
+use crate::wire::handshake::flags;
+
+/// How often reports see new numbers.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A connection and what it needs from the port.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) key: CallKey,
+    pub(crate) route: Route,
+    path: Path,
+    engine: Connection,
+    inlet: Inlet,
+    link: Arc<Link>,
+    reported: Instant,
+    queue_dropped: u64,
+    /// Said in the log instead of the engine's reason, which knows only "closed here".
+    ending: Option<String>,
+    /// A datagram came since the last [`Line::pump`].
+    touched: bool,
+    deadline: Option<Instant>,
+}
+
+/// What the port lends to a connection at work.
+pub(crate) struct Tools<'a> {
+    pub(crate) wire: &'a Wire,
+    pub(crate) metrics: &'a Metrics,
+    /// Reused from call to call.
+    pub(crate) payloads: &'a mut Vec<Bytes>,
+}
+
+/// What a new connection is made of.
+pub(crate) struct NewLine {
+    pub(crate) local_id: u32,
+    pub(crate) route: Route,
+    pub(crate) path: Path,
+    pub(crate) terms: Terms,
+    pub(crate) crypto: Option<Crypto>,
+    pub(crate) recv_window: u32,
+    pub(crate) inlet: Inlet,
+    pub(crate) link: Arc<Link>,
+}
+
+impl Line {
+    pub(crate) fn new(new: NewLine, now: Instant) -> Self {
+        let NewLine { local_id, route, path, terms, crypto, recv_window, inlet, link } = new;
+        info!(
+            peer = %canonical(route.peer),
+            %path,
+            latency_ms = terms.recv_latency.as_millis() as u64,
+            encrypted = crypto.is_some(),
+            "SRT publisher connected"
+        );
+        let has = |flag| terms.flags & flag != 0;
+        let params = Params {
+            handshake_arrival: terms.arrived,
+            handshake_timestamp: terms.timestamp,
+            recv_latency: terms.recv_latency,
+            peer_latency: terms.send_latency,
+            recv_window,
+            flow_window: terms.flow_window,
+            max_payload: terms.max_payload,
+            peer_flags: PeerFlags {
+                drops_too_late: has(flags::TLPKTDROP),
+                nak_report: has(flags::NAKREPORT),
+                marks_retransmissions: has(flags::REXMITFLG),
+            },
+            crypto,
+            ..Params::new(local_id, terms.key.socket_id, terms.initial_seq, now)
+        };
+        let engine = Connection::new(params, now);
+        let deadline = engine.poll_timeout();
+        let line = Self {
+            key: terms.key,
+            route,
+            path,
+            engine,
+            inlet,
+            link,
+            reported: now,
+            queue_dropped: 0,
+            ending: None,
+            touched: false,
+            deadline,
+        };
+        line.link.update(line.engine.stats(), 0);
+        line
+    }
+
+    /// Takes a datagram of the peer. [`Line::pump`] must follow.
+    pub(crate) fn handle(&mut self, datagram: Bytes, now: Instant) {
+        self.engine.handle(datagram, now);
+        self.touched = true;
+    }
+
+    /// Ends the connection with a shutdown. [`Line::pump`] must follow.
+    pub(crate) fn close(&mut self, why: &str, now: Instant) {
+        self.engine.close(now);
+        self.ending.get_or_insert_with(|| why.to_owned());
+        self.touched = true;
+    }
+
+    /// Whether [`Line::pump`] has something to do.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.touched || self.deadline.is_some_and(|at| at <= now)
+    }
+
+    /// When [`Line::pump`] has something to do, if nothing arrives before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Moves everything that is ready: timers, answers, payloads. The reason, once the connection is over.
+    pub(crate) fn pump(&mut self, tools: &mut Tools<'_>, now: Instant) -> Option<CloseReason> {
+        self.touched = false;
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.engine.handle_timeout(now);
+        }
+        while let Some(datagram) = self.engine.poll_transmit() {
+            let counter = match tools.wire.send(&datagram, self.route) {
+                Ok(()) => &tools.metrics.sent,
+                Err(_) => &tools.metrics.send_failed,
+            };
+            counter.fetch_add(1, Relaxed);
+        }
+        while let Some(payload) = self.engine.poll_deliver(now) {
+            tools.payloads.push(payload);
+        }
+        if !tools.payloads.is_empty() {
+            let dropped = self.inlet.append(tools.payloads);
+            tools.metrics.queue_dropped.fetch_add(dropped - self.queue_dropped, Relaxed);
+            self.queue_dropped = dropped;
+        }
+        let closed = self.engine.closed();
+        if closed.is_some() || now.saturating_duration_since(self.reported) >= REPORT_INTERVAL {
+            self.reported = now;
+            self.link.update(self.engine.stats(), self.queue_dropped);
+        }
+        self.deadline = self.engine.poll_timeout();
+        closed
+    }
+
+    /// The closing line of the log.
+    pub(crate) fn log_end(&self, reason: CloseReason) {
+        let engine = match reason {
+            CloseReason::PeerShutdown => "the encoder closed the connection",
+            CloseReason::Idle => "nothing heard for 5 s",
+            CloseReason::Local => "closed",
+            CloseReason::Protocol => "the peer broke the protocol",
+        };
+        let stats = self.link.stats();
+        info!(
+            peer = %canonical(self.route.peer),
+            path = %self.path,
+            reason = self.ending.as_deref().unwrap_or(engine),
+            received = stats.pkt_recv,
+            lost = stats.pkt_rcv_loss,
+            dropped = stats.pkt_rcv_drop,
+            "SRT publisher left"
+        );
+    }
+}

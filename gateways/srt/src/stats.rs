@@ -1,0 +1,57 @@
+//! What one connection's link looks like, for the API and the metrics.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use moqgate_core::LinkStats;
+
+use crate::engine::Stats;
+
+/// The last known state of a link. The socket's task writes it twice a second, reports read it.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    state: Mutex<(Stats, u64)>,
+}
+
+impl Link {
+    /// Replaces the state. `queue_dropped` counts payloads that the importer was too slow for.
+    pub(crate) fn update(&self, stats: Stats, queue_dropped: u64) {
+        *self.lock() = (stats, queue_dropped);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.lock().0.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Stats, u64)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkStats for Link {
+    fn snapshot(&self) -> Vec<(&'static str, f64)> {
+        let (stats, queue_dropped) = &*self.lock();
+        let count = |value: u64| value as f64;
+        vec![
+            ("rtt_ms", stats.ms_rtt),
+            ("rtt_variance_ms", stats.ms_rtt_var),
+            ("latency_ms", count(stats.ms_rcv_tsbpd_delay)),
+            ("buffer_ms", count(stats.ms_rcv_buf)),
+            ("buffer_packets", count(stats.pkt_rcv_buf)),
+            ("bandwidth_mbps", stats.mbps_bandwidth),
+            ("receive_rate_mbps", stats.mbps_recv_rate),
+            ("clock_drift_us", stats.us_drift as f64),
+            ("packets_received", count(stats.pkt_recv)),
+            ("bytes_received", count(stats.byte_recv)),
+            ("packets_unique", count(stats.pkt_recv_unique)),
+            ("packets_lost", count(stats.pkt_rcv_loss)),
+            ("packets_retransmitted", count(stats.pkt_rcv_retrans)),
+            ("packets_dropped", count(stats.pkt_rcv_drop)),
+            ("packets_belated", count(stats.pkt_rcv_belated)),
+            ("packets_duplicate", count(stats.pkt_rcv_duplicate)),
+            ("packets_undecryptable", count(stats.pkt_rcv_undecrypt)),
+            ("acks_sent", count(stats.pkt_sent_ack)),
+            ("naks_sent", count(stats.pkt_sent_nak)),
+            ("queue_dropped", count(*queue_dropped)),
+        ]
+    }
+}
