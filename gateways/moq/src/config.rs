@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::wire::Version;
+
 /// The port that is meant when nothing else is said.
 pub const DEFAULT_PORT: u16 = 4443;
 
@@ -64,6 +66,8 @@ pub struct DialConfig {
     pub url: Url,
     /// Whom to believe.
     pub trust: Trust,
+    /// Versions that are offered, the preferred one first.
+    pub versions: Vec<Version>,
     /// First wait after a failure; doubled each time up to `backoff_max`, with jitter.
     pub backoff_min: Duration,
     /// Longest wait between two attempts.
@@ -77,6 +81,7 @@ impl DialConfig {
         Self {
             url,
             trust: Trust::System,
+            versions: Version::PREFERENCE.to_vec(),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
         }

@@ -126,10 +126,7 @@ fn self_signed(names: &[String], now: SystemTime) -> Result<Served, CertificateE
 fn from_files(chain: &PathBuf, key: &PathBuf) -> Result<Served, CertificateError> {
     let bad = |path: &PathBuf, error: pem::Error| CertificateError::File {
         path: path.clone(),
-        reason: match error {
-            pem::Error::Io(error) => describe(&error),
-            other => other.to_string(),
-        },
+        reason: if let pem::Error::Io(error) = &error { describe(error) } else { error.to_string() },
     };
     let certificates = CertificateDer::pem_file_iter(chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -142,10 +139,7 @@ fn from_files(chain: &PathBuf, key: &PathBuf) -> Result<Served, CertificateError
 }
 
 fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file".into(),
-        _ => error.to_string(),
-    }
+    if error.kind() == io::ErrorKind::NotFound { "no such file".into() } else { error.to_string() }
 }
 
 fn serve(

@@ -147,14 +147,6 @@ impl Session {
     pub(crate) fn stats(&self) -> quinn::ConnectionStats {
         self.0.quic.stats()
     }
-
-    pub(crate) fn rtt(&self) -> Duration {
-        self.0.quic.rtt()
-    }
-
-    pub(crate) fn quic(&self) -> &quinn::Connection {
-        &self.0.quic
-    }
 }
 
 impl fmt::Debug for Session {

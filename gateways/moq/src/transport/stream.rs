@@ -57,24 +57,10 @@ impl SendStream {
         let _stopped = self.quic.finish();
     }
 
-    /// [`SendStream::finish`] that keeps the half, to learn about its fate.
-    pub(crate) fn finish_in_place(&mut self) {
-        self.ended = true;
-        let _stopped = self.quic.finish();
-    }
-
     /// Gives up what has not arrived yet.
     pub(crate) fn reset(mut self, code: u32) {
         self.ended = true;
         let _ended = self.quic.reset(mapped(code));
-    }
-
-    /// Resolves when the peer stopped this half (with its code), or has all of a finished one (`None`).
-    pub(crate) async fn stopped(&self) -> Result<Option<u32>, WriteError> {
-        match self.quic.stopped().await {
-            Ok(code) => Ok(code.map(unmapped)),
-            Err(_) => Err(WriteError::Lost),
-        }
     }
 }
 

@@ -1,3 +1,4 @@
-//! Integration tests of the MoQ gateway.
+//! Listener, dialer and scripted peers over loopback.
 
-mod golden;
+mod pair;
+mod rig;

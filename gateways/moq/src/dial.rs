@@ -1,0 +1,224 @@
+//! The dialer: keeps one session to a relay.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use moqgate_core::{Credential, Direction, Gate, Grant, Identity, Path, Protocol, Request};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::config::DialConfig;
+use crate::connect::{self, DialError, Dialled};
+use crate::link::{Link, QuicStats};
+use crate::metrics::Metrics;
+use crate::session::{self, End, Farewell};
+use crate::wire::SessionCode;
+
+/// A session that lived this long was a success; the next failure starts with the shortest wait again.
+const SETTLED: Duration = Duration::from_secs(5);
+/// How long a session that has been replaced, or is stopping, may take to send what it has.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Publishes every local broadcast to a relay, and serves local viewers what the relay announces.
+#[derive(Debug)]
+pub struct Dialer {
+    config: DialConfig,
+    gate: Gate,
+    metrics: Metrics,
+}
+
+impl Dialer {
+    /// Not connected before [`Dialer::run`].
+    #[must_use]
+    pub fn new(config: DialConfig, gate: Gate) -> Self {
+        Self { config, gate, metrics: Metrics::default() }
+    }
+
+    /// The counters of this dialer.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Connects, and connects again whenever the session ends or the relay asks to leave, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let tracker = TaskTracker::new();
+        let stop = shutdown.clone();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            never = self.keep_connected(&tracker, &stop) => match never {},
+        }
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    async fn keep_connected(
+        &self,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> std::convert::Infallible {
+        let mut backoff = Backoff::new(&self.config);
+        let mut target = self.config.url.clone();
+        // Sessions that the relay asked to leave run on until there is another one.
+        let mut leaving: Option<CancellationToken> = None;
+        loop {
+            let wait = match self.open(&target, tracker, stop).await {
+                Ok(mut live) => {
+                    if let Some(old) = leaving.take() {
+                        old.cancel();
+                    }
+                    tracing::info!(url = %shown(&target), "relay connected");
+                    target.clone_from(&self.config.url);
+                    match live.watch().await {
+                        Turn::Leave(uri) => {
+                            tracing::info!(url = %shown(&target), "relay asks to reconnect");
+                            target = uri.unwrap_or(target);
+                            leaving = Some(live.stop);
+                            backoff.reset();
+                            continue;
+                        }
+                        Turn::Ended(end, lasted) => {
+                            if lasted >= SETTLED {
+                                backoff.reset();
+                            }
+                            let wait = backoff.next();
+                            tracing::warn!(url = %shown(&target), reason = %end, retry_s = wait.as_secs_f32(), "relay lost");
+                            wait
+                        }
+                    }
+                }
+                Err(error) => {
+                    target.clone_from(&self.config.url);
+                    let wait = backoff.next();
+                    tracing::warn!(url = %shown(&target), %error, retry_s = wait.as_secs_f32(), "relay unreachable");
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn open(
+        &self,
+        url: &Url,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Live, DialError> {
+        let hop = self.gate.origin().hop_id();
+        let Dialled { established, version, setup } = connect::connect(url, &self.config, hop).await?;
+        let transport = established.session.clone();
+        let request = Request {
+            protocol: Protocol::Moq,
+            direction: Direction::Both,
+            path: Path::root(),
+            credential: Credential::None,
+            peer: transport.peer(),
+        };
+        // The operator named this peer: no admission is asked.
+        let grant = Grant {
+            root: Path::root(),
+            publish: vec![Path::root()],
+            subscribe: vec![Path::root()],
+            tier: "".into(),
+            tenant: "".into(),
+            identity: Identity::Credential(shown(url).into()),
+            passphrase: None,
+        };
+        let stats = Arc::new(QuicStats(transport.clone()));
+        let core = self.gate.open(request, grant, SystemTime::now(), Some(stats));
+        let link = Arc::new(Link::new(transport, version, hop, setup, &core, self.metrics.counters()));
+        let goaway = link.goaway.subscribe();
+        let stop = stop.child_token();
+        let farewell =
+            Farewell { stop: stop.clone(), goaway: false, grace: LINGER, code: SessionCode::NO_ERROR };
+        let session = tracker.spawn(session::run(established, link, core, farewell, tracker.clone()));
+        Ok(Live { session, goaway, stop, since: Instant::now() })
+    }
+}
+
+/// A session to the relay.
+struct Live {
+    session: JoinHandle<End>,
+    goaway: watch::Receiver<Option<String>>,
+    stop: CancellationToken,
+    since: Instant,
+}
+
+enum Turn {
+    /// The relay leaves; it may name another place.
+    Leave(Option<Url>),
+    Ended(String, Duration),
+}
+
+impl Live {
+    async fn watch(&mut self) -> Turn {
+        tokio::select! {
+            biased;
+            Ok(uri) = self.goaway.wait_for(Option::is_some) => {
+                Turn::Leave(uri.as_deref().filter(|uri| !uri.is_empty()).and_then(|uri| Url::parse(uri).ok()))
+            }
+            end = &mut self.session => {
+                let reason = end.map_or_else(|error| error.to_string(), |end| end.to_string());
+                Turn::Ended(reason, self.since.elapsed())
+            }
+        }
+    }
+}
+
+/// A URL without what is nobody's business: query and user.
+fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{port}{}", url.path())
+    })
+}
+
+/// Doubling waits with jitter, so that a thousand gateways do not come back in the same second.
+struct Backoff {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(config: &DialConfig) -> Self {
+        Self { min: config.backoff_min, max: config.backoff_max, next: config.backoff_min }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.min;
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = (wait * 2).min(self.max);
+        wait.mul_f64(0.75 + 0.25 * rand::random::<f64>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_limit_and_start_over() {
+        let url = Url::parse("https://relay.example/x?jwt=secret").expect("valid");
+        let mut backoff = Backoff::new(&DialConfig::new(url));
+        for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+            let wait = backoff.next().as_secs_f64();
+            assert!((expected * 0.75..=expected).contains(&wait), "{wait} for {expected}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn tokens_do_not_reach_the_log() {
+        let url = Url::parse("https://user:pw@relay.example:4443/live?jwt=secret").expect("valid");
+        assert_eq!(shown(&url), "https://relay.example:4443/live");
+    }
+}

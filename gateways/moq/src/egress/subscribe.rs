@@ -1,0 +1,333 @@
+//! SUBSCRIBE: the groups of a track, as they come.
+//!
+//! ```text
+//!   SUBSCRIBE ──▶ (waiting for the track) ──▶ START ──▶ groups … ──▶ END ──▶ last groups out ──▶ FIN
+//!        │                  │ refused: RESET                 │ FIN of the request: open groups RESET, FIN
+//!        └─ unreadable: RESET                                 └ RESET of the request: the same with RESET
+//! ```
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use moqgate_core::{
+    BroadcastConsumer, GroupConsumer, Start, Subscription, Timestamp, TrackConsumer, TrackError,
+};
+use tokio::time::{Instant, Sleep};
+
+use super::in_flight::{Fate, Feeding, InFlight};
+use super::outbox::Outbox;
+use crate::link::Link;
+use crate::transport::{ReadFault, Reader, SendStream, SessionLost};
+use crate::wire::{Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version, stream_code};
+
+/// Groups of one subscription under way at once. One more costs the oldest of them: ten seconds of audio frames.
+const IN_FLIGHT_MAX: usize = 512;
+/// How often a blocked group's age is looked at: media time moves without this subscription being woken.
+const AGE_CHECK: Duration = Duration::from_millis(100);
+
+/// Answers one SUBSCRIBE until the track or the subscription ends.
+pub(crate) async fn serve(link: &Link, reply: SendStream, mut request: Reader) {
+    let mut asked = match request.message::<Subscribe>().await {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return reply.reset(stream_code::CANCELLED),
+        Err(fault) => return super::refuse_unreadable(reply, fault, stream_code::CANCELLED),
+    };
+    let Some(broadcast) = link.consume(&asked.broadcast) else {
+        return reply.reset(stream_code::UNROUTABLE);
+    };
+    let track = match wait_for_track(link, &broadcast, &mut asked, &mut request).await {
+        Ok(Ok(track)) => track,
+        Ok(Err(error)) => return reply.reset(super::refusal(error)),
+        Err(leaving) => return leaving.answer(reply),
+    };
+    let mut feed = Feed::new(link, &asked, track, reply);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            change = next_change(&mut request) => match change {
+                Ok(terms) => feed.update(terms),
+                Err(leaving) => break Outcome::Left(leaving),
+            },
+            outcome = poll_fn(|cx| feed.poll(cx)) => break outcome,
+        }
+    };
+    feed.close(outcome);
+}
+
+/// The track, as soon as its publisher has described it. Terms that change meanwhile count.
+async fn wait_for_track(
+    link: &Link,
+    broadcast: &BroadcastConsumer,
+    asked: &mut Subscribe,
+    request: &mut Reader,
+) -> Result<Result<TrackConsumer, TrackError>, Leaving> {
+    loop {
+        let subscription = subscription(link.version, &asked.terms);
+        tokio::select! {
+            biased;
+            track = broadcast.subscribe(&asked.track, subscription) => return Ok(track),
+            change = next_change(request) => asked.terms = change?,
+        }
+    }
+}
+
+fn subscription(version: Version, terms: &Terms) -> Subscription {
+    let start = match terms.range.start {
+        Some(first) => Start::From(first),
+        None if version.has_frame_bounds() && !terms.max_age.is_zero() => Start::WithinAge,
+        None => Start::Latest,
+    };
+    Subscription {
+        priority: terms.priority,
+        max_age: terms.max_age,
+        start,
+        end: terms.range.end,
+        downstream: terms.downstream,
+    }
+}
+
+/// How a subscriber takes its request back.
+enum Leaving {
+    /// FIN: answered by FIN.
+    Politely,
+    /// RESET, or an unreadable message: answered by RESET with this code.
+    With(u32),
+}
+
+impl Leaving {
+    fn answer(self, reply: SendStream) {
+        match self {
+            Self::Politely => reply.finish(),
+            Self::With(code) => reply.reset(code),
+        }
+    }
+}
+
+async fn next_change(request: &mut Reader) -> Result<Terms, Leaving> {
+    match request.message::<SubscribeUpdate>().await {
+        Ok(Some(SubscribeUpdate(terms))) => Ok(terms),
+        Ok(None) => Err(Leaving::Politely),
+        Err(ReadFault::Reset(code)) => Err(Leaving::With(code)),
+        Err(ReadFault::Lost) => Err(Leaving::With(stream_code::SESSION_CLOSED)),
+        Err(ReadFault::Truncated | ReadFault::Decode(_)) => Err(Leaving::With(stream_code::MALFORMED_TRACK)),
+    }
+}
+
+enum Outcome {
+    /// The track ended and all of it is out.
+    Finished,
+    /// The track ended early.
+    Failed(TrackError),
+    /// The subscriber left.
+    Left(Leaving),
+    Lost,
+}
+
+/// A subscription that runs.
+struct Feed<'a> {
+    link: &'a Link,
+    feeding: Feeding,
+    terms: Terms,
+    track: TrackConsumer,
+    replies: Outbox,
+    /// The newest first.
+    groups: Vec<InFlight>,
+    started: bool,
+    /// The track has no more groups for this subscription.
+    ended: bool,
+    age_check: Pin<Box<Sleep>>,
+    age_check_armed: bool,
+}
+
+impl<'a> Feed<'a> {
+    fn new(link: &'a Link, asked: &Subscribe, track: TrackConsumer, reply: SendStream) -> Self {
+        let mut replies = Outbox::new(reply, link.version);
+        // Only 03 and 04 have it, and there it comes first: what was asked, without a range.
+        replies.push(&SubscribeReply::Ok(Terms { priority: asked.terms.priority, ..Terms::default() }));
+        let feeding = Feeding {
+            subscribe_id: asked.id,
+            timescale: track.info().timescale,
+            priority: asked.terms.priority,
+        };
+        Self {
+            link,
+            feeding,
+            terms: asked.terms,
+            track,
+            replies,
+            groups: Vec::new(),
+            started: false,
+            ended: false,
+            age_check: Box::pin(tokio::time::sleep(AGE_CHECK)),
+            age_check_armed: false,
+        }
+    }
+
+    /// The bounds of a running subscription move at their end only; its start has happened.
+    fn update(&mut self, terms: Terms) {
+        let start = self.track.subscription().start;
+        self.track.update(Subscription { start, ..subscription(self.link.version, &terms) });
+        self.terms = terms;
+        self.feeding.priority = terms.priority;
+        self.ended = false;
+        self.rank();
+    }
+
+    /// Does all that can be done now. Ready when the subscription is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Err(error) = self.take_groups(cx) {
+            return Poll::Ready(Outcome::Failed(error));
+        }
+        if self.drive_groups(cx).is_err() {
+            return Poll::Ready(Outcome::Lost);
+        }
+        self.expire(cx);
+        match self.replies.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Outcome::Lost),
+            Poll::Ready(Ok(())) if self.is_finished() => Poll::Ready(Outcome::Finished),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The end of the range alone finishes nothing: an update may still move it.
+    fn is_finished(&self) -> bool {
+        self.ended && self.groups.is_empty() && self.track_end().is_some()
+    }
+
+    /// Where the track ends, if it ends before the range does.
+    fn track_end(&self) -> Option<u64> {
+        let bound = self.terms.range.end.map_or(u64::MAX, |last| last.saturating_add(1));
+        self.track.end_sequence().filter(|end| *end <= bound)
+    }
+
+    /// Opens every group that has come, however many at once: none is skipped for being overtaken in a burst.
+    fn take_groups(&mut self, cx: &mut Context<'_>) -> Result<(), TrackError> {
+        let mut came = false;
+        while !self.ended {
+            match self.track.poll_next_group(cx)? {
+                Poll::Ready(Some(group)) => self.begin(group),
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    if let Some(group) = self.track_end() {
+                        self.replies.push(&SubscribeReply::End { group });
+                    }
+                }
+                Poll::Pending => break,
+            }
+            came = true;
+        }
+        if came {
+            self.rank();
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, group: GroupConsumer) {
+        let (sequence, range) = (group.sequence(), self.terms.range);
+        if !self.started {
+            self.started = true;
+            self.replies.push(&SubscribeReply::Start { group: sequence });
+        }
+        let frame_start = if range.start == Some(sequence) { range.frame_start } else { 0 };
+        let mut in_flight = InFlight::new(self.link, group, frame_start);
+        if let Some(last) = range.frame_end.filter(|_| range.end == Some(sequence)) {
+            in_flight.limit(last.saturating_add(1));
+        }
+        let newest = self.newest();
+        let place = self.groups.partition_point(|other| other.sequence() > sequence);
+        for older in self.groups.iter_mut().skip(place) {
+            older.supersede(newest);
+        }
+        if place > 0 {
+            in_flight.supersede(newest);
+        }
+        self.groups.insert(place, in_flight);
+        if self.groups.len() > IN_FLIGHT_MAX {
+            self.give_up(self.groups.len() - 1, stream_code::TOO_FAR_BEHIND);
+        }
+    }
+
+    fn newest(&self) -> Timestamp {
+        self.track.newest_timestamp().unwrap_or(Timestamp::from_micros(0))
+    }
+
+    fn rank(&mut self) {
+        for (rank, group) in self.groups.iter_mut().enumerate() {
+            group.set_rank(rank, self.feeding);
+        }
+    }
+
+    /// The newest first, so that it finds room in QUIC before the others.
+    fn drive_groups(&mut self, cx: &mut Context<'_>) -> Result<(), SessionLost> {
+        let mut at = 0;
+        while let Some(group) = self.groups.get_mut(at) {
+            match group.poll(self.link, self.feeding, cx)? {
+                Poll::Pending => at += 1,
+                Poll::Ready(fate) => {
+                    if fate == Fate::Sent {
+                        self.link.counters.groups_sent.bump();
+                    }
+                    self.groups.remove(at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up groups that are blocked, superseded and older than the subscriber and the publisher allow. Blocked is
+    /// the point: a group that only has not been finished yet is about to be, and most likely in time.
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        let allowed = self.terms.max_age.min(self.track.info().max_age);
+        loop {
+            let newest = self.newest();
+            let old =
+                |group: &InFlight| group.is_blocked() && group.age(newest).is_some_and(|age| age >= allowed);
+            while let Some(at) = self.groups.iter().rposition(old) {
+                self.give_up(at, stream_code::OLD);
+            }
+            let waiting = self.groups.iter().any(|group| group.is_blocked() && group.age(newest).is_some());
+            if !waiting {
+                self.age_check_armed = false;
+                return;
+            }
+            if !self.age_check_armed {
+                self.age_check.as_mut().reset(Instant::now() + AGE_CHECK);
+                self.age_check_armed = true;
+            }
+            if self.age_check.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.age_check_armed = false;
+        }
+    }
+
+    fn give_up(&mut self, at: usize, code: u32) {
+        let mut group = self.groups.remove(at);
+        if group.is_unopened() {
+            let sequence = group.sequence();
+            self.replies.push(&SubscribeReply::Drop {
+                first: sequence,
+                last: sequence,
+                code: u64::from(code),
+            });
+        }
+        group.reset(code);
+        self.link.counters.groups_expired.bump();
+    }
+
+    /// Ends the reply half; groups still open are given up.
+    fn close(mut self, outcome: Outcome) {
+        for group in &mut self.groups {
+            group.reset(stream_code::CANCELLED);
+        }
+        let reply = self.replies.into_stream();
+        match outcome {
+            Outcome::Finished => reply.finish(),
+            Outcome::Failed(error) => reply.reset(super::refusal(error)),
+            Outcome::Left(leaving) => leaving.answer(reply),
+            Outcome::Lost => {}
+        }
+    }
+}
