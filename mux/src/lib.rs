@@ -1,1 +1,21 @@
-//! placeholder
+//! Media for moqgate: bytes of a container in, frames of a broadcast out, and back.
+//!
+//! Everything here is sans-IO: it takes bytes and times as arguments, knows no socket, session or clock, and never
+//! panics on what the network sends.
+//!
+//! ```text
+//! container bytes -> ts::Importer -> codec::Framer -> event::Event -> publisher::Publisher -> moqgate_core
+//! ```
+//!
+//! - [`event`] is the vocabulary between importers and the publisher: a track is always announced by
+//!   [`event::Event::Track`] before the first [`event::Event::Frame`] of it.
+//! - [`codec`] cuts elementary streams into access units and reads what a catalog has to say about them.
+//! - [`catalog`] is the hang catalog.
+//! - [`publisher`] applies events to a broadcast: tracks, groups at keyframes, catalog, status.
+//! - [`ts`] is the MPEG transport stream.
+
+pub mod catalog;
+pub mod codec;
+pub mod event;
+pub mod publisher;
+pub mod ts;

@@ -1,0 +1,1 @@
+//! Applies events to a broadcast.
