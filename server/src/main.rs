@@ -1,2 +1,59 @@
-//! placeholder
-fn main() {}
+//! The moqgate program: configuration in, listeners bound, one `ready` line, service, an orderly stop.
+
+mod app;
+mod bind;
+mod config;
+mod demo;
+mod entrance;
+mod error;
+mod http;
+mod ledger;
+mod log;
+mod readiness;
+mod ready;
+mod shutdown;
+mod signals;
+mod stage;
+
+use std::io::{Write as _, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::app::App;
+use crate::config::{Cli, Config, Mode};
+use crate::error::StartError;
+use crate::signals::Signals;
+
+/// Nothing was started.
+const EXIT_START: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(stderr(), "moqgate: {error}");
+            ExitCode::from(EXIT_START)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, StartError> {
+    let mode = cli.mode;
+    if mode == Some(Mode::ConfigReference) {
+        let printed = stdout().write_all(config::reference::markdown().as_bytes());
+        return printed
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|source| StartError::System { what: "print", source });
+    }
+    let config = Config::load(cli)?;
+    log::init(&config.log)?;
+    let mut signals = Signals::install()?;
+    let app = App::build(config).await?;
+    let demo = (mode == Some(Mode::Demo)).then(|| demo::Demo::new(app.bound())).transpose()?;
+    app.announce(demo.as_ref().map(demo::Demo::path))?;
+    let running = app.start(demo);
+    let reason = running.reason(&mut signals).await;
+    Ok(running.stop(reason, signals.next()).await)
+}

@@ -1,0 +1,145 @@
+//! The parts of moqgate, put together: everything is bound before anything is served.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moqgate_core::{Gate, Origin, OriginConfig};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::bind;
+use crate::config::Config;
+use crate::demo::Demo;
+use crate::entrance::{Entrance, Refusals};
+use crate::error::StartError;
+use crate::http::{self, Api, Gateways};
+use crate::ledger::Ledger;
+use crate::readiness::Readiness;
+use crate::ready::Bound;
+use crate::shutdown::Running;
+use crate::stage::Stage;
+
+/// How often the usage report looks for rows that are idle.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Ids of nodes are below 2^53, so that every peer's number type holds them.
+const HOP_ID_BITS: u32 = 53;
+
+/// Everything, bound and silent.
+pub(crate) struct App {
+    api: Api,
+    moq: Option<bind::Moq>,
+    srt: Option<moqgate_srt::Listener>,
+    http: Option<TcpListener>,
+    relays: Vec<moqgate_moq::Dialer>,
+    grace: Duration,
+}
+
+impl App {
+    /// Binds every port.
+    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
+        if let Some(path) = &config.data_dir {
+            let file = |source| StartError::File { key: "data-dir", path: path.clone(), source };
+            std::fs::create_dir_all(path).map_err(file)?;
+        }
+        let origin = Origin::new(OriginConfig {
+            hop_id: rand::random::<u64>() >> (u64::BITS - HOP_ID_BITS) | 1,
+            retention_age: config.retention_age,
+            retention_bytes: config.retention_bytes,
+            ..OriginConfig::default()
+        });
+        let (readiness, refusals) = (Readiness::default(), Refusals::default());
+        let entrance = Entrance::new(readiness.clone(), refusals.clone());
+        let gate = Gate::new(origin.clone(), Arc::new(entrance));
+
+        let is_certificate_configured = config.tls.is_some();
+        let moq = bind::moq(config.moq, config.tls, config.grace, &gate).await?;
+        let srt = config.srt.map(|srt| bind::srt(srt, &gate)).transpose()?;
+        let metrics_per_broadcast = config.http.as_ref().is_some_and(|http| http.metrics_per_broadcast);
+        let http = bind::http(config.http).await?;
+        let relays: Vec<_> = config.relays.into_iter().map(|relay| bind::relay(relay, &gate)).collect();
+        let api = Api {
+            origin,
+            ledger: Ledger::default(),
+            refusals,
+            gateways: Gateways {
+                srt: srt.as_ref().map(moqgate_srt::Listener::metrics),
+                moq: moq.as_ref().map(|moq| moq.listener.metrics()),
+                relays: relays.iter().map(moqgate_moq::Dialer::metrics).collect(),
+            },
+            node: config.node.into(),
+            bound: Bound {
+                moq: moq.as_ref().map(|moq| moq.listener.local_addr()),
+                srt: srt.as_ref().map(moqgate_srt::Listener::local_addr),
+                http: http.as_ref().map(TcpListener::local_addr).transpose().map_err(no_address)?,
+                is_certificate_configured,
+            },
+            readiness,
+            metrics_per_broadcast,
+        };
+        Ok(Self { api, moq, srt, http, relays, grace: config.grace })
+    }
+
+    /// What listens where.
+    pub(crate) fn bound(&self) -> Bound {
+        self.api.bound
+    }
+
+    /// Says that everything is bound, and what to paste.
+    pub(crate) fn announce(&self, playing: Option<&str>) -> Result<(), StartError> {
+        self.api.bound.announce(playing).map_err(|source| StartError::System { what: "print", source })
+    }
+
+    /// Serves.
+    pub(crate) fn start(self, demo: Option<Demo>) -> Running {
+        let (ingest, viewers, background, http) =
+            (Stage::default(), Stage::default(), Stage::default(), Stage::default());
+        background.spawn(report(self.api.origin.clone(), self.api.ledger.clone(), background.token()));
+        if let Some(srt) = self.srt {
+            ingest.spawn(srt.run(ingest.token()));
+        }
+        if let Some(demo) = demo {
+            background.spawn(demo.run(background.token()));
+        }
+        if let Some(bind::Moq { listener, tcp }) = self.moq {
+            let routes = http::certificate_router(listener.certificate_hash());
+            http.spawn(http::serve(tcp, routes, http.token().cancelled_owned()));
+            viewers.spawn(listener.run(viewers.token()));
+        }
+        for relay in self.relays {
+            viewers.spawn(relay.run(viewers.token()));
+        }
+        if let Some(listener) = self.http {
+            let routes = http::router(self.api.clone());
+            http.spawn(http::serve(listener, routes, http.token().cancelled_owned()));
+        }
+        Running {
+            readiness: self.api.readiness,
+            ingest,
+            viewers,
+            background,
+            http,
+            origin: self.api.origin,
+            ledger: self.api.ledger,
+            grace: self.grace,
+        }
+    }
+}
+
+fn no_address(source: io::Error) -> StartError {
+    StartError::System { what: "read the address of a listener", source }
+}
+
+/// Looks for idle rows until the token is cancelled.
+async fn report(origin: Origin, ledger: Ledger, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            // 1. the stop
+            () = stop.cancelled() => return,
+            // 2. the report
+            _ = ticks.tick() => drop(ledger.report(&origin, Instant::now())),
+        }
+    }
+}

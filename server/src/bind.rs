@@ -1,0 +1,95 @@
+//! From configuration to bound ports. What cannot be bound is one line that names protocol, transport and address.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use moqgate_core::Gate;
+use moqgate_moq::{CertificateSource, DialConfig, Dialer, Trust};
+use tokio::net::TcpListener;
+
+use crate::config::{self, Relay, Srt, Tls};
+use crate::error::StartError;
+
+/// How many pairs of equal UDP and TCP ports are tried when the system picks: one side of a pair is rarely taken.
+const PAIRS_MAX: usize = 16;
+
+/// The MoQ port: QUIC on UDP, and TCP of the same number.
+pub(crate) struct Moq {
+    /// UDP.
+    pub(crate) listener: moqgate_moq::Listener,
+    /// TCP.
+    pub(crate) tcp: TcpListener,
+}
+
+/// Binds the MoQ port, on UDP and on TCP.
+pub(crate) async fn moq(
+    listen: Option<SocketAddr>,
+    tls: Option<Tls>,
+    drain: Duration,
+    gate: &Gate,
+) -> Result<Option<Moq>, StartError> {
+    let Some(listen) = listen else { return Ok(None) };
+    let pem = |Tls { cert, key }| CertificateSource::Pem { chain: cert, key };
+    let certificate = tls.map_or_else(CertificateSource::default, pem);
+    let config = moqgate_moq::Config { listen, certificate, drain, ..moqgate_moq::Config::default() };
+    let mut pairs = 1;
+    loop {
+        let listener = moqgate_moq::Listener::bind(config.clone(), gate.clone()).map_err(not_moq)?;
+        match tcp("MoQ (TCP)", listener.local_addr()).await {
+            Ok(tcp) => return Ok(Some(Moq { listener, tcp })),
+            Err(StartError::Bind { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && listen.port() == 0 && pairs < PAIRS_MAX =>
+            {
+                pairs += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn not_moq(error: moqgate_moq::BindError) -> StartError {
+    if let moqgate_moq::BindError::Address { address, source } = error {
+        return StartError::Bind { what: "MoQ (UDP)", address, source };
+    }
+    StartError::Tls { reason: error.to_string() }
+}
+
+/// Binds the SRT port.
+pub(crate) fn srt(config: Srt, gate: &Gate) -> Result<moqgate_srt::Listener, StartError> {
+    let config = moqgate_srt::Config {
+        listen: config.listen,
+        latency: config.latency,
+        passphrase: config.passphrase,
+        default_path: config.default_path,
+        ..moqgate_srt::Config::default()
+    };
+    moqgate_srt::Listener::bind(config, gate.clone()).map_err(|error| match error {
+        moqgate_srt::BindError::Socket { address, source } => {
+            StartError::Bind { what: "SRT (UDP)", address, source }
+        }
+        moqgate_srt::BindError::Passphrase => StartError::Passphrase,
+    })
+}
+
+/// Binds the HTTP port.
+pub(crate) async fn http(config: Option<config::Http>) -> Result<Option<TcpListener>, StartError> {
+    match config {
+        Some(config) => tcp("HTTP (TCP)", config.listen).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Prepares the session to a relay; nothing is dialled yet.
+pub(crate) fn relay(relay: Relay, gate: &Gate) -> Dialer {
+    let trust = match relay.trust {
+        config::Trust::System => Trust::System,
+        config::Trust::Fingerprint(digest) => Trust::Fingerprint(digest),
+        config::Trust::Anything => Trust::Insecure,
+    };
+    Dialer::new(DialConfig { trust, ..DialConfig::new(relay.url) }, gate.clone())
+}
+
+async fn tcp(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { what, address, source })
+}

@@ -1,0 +1,97 @@
+//! Configuration in two stages: [`raw`] is what was written, [`Config`] is what it means.
+//!
+//! A flag wins over the environment, the environment over the file, the file over the defaults.
+
+pub(crate) mod cli;
+mod error;
+mod raw;
+pub(crate) mod reference;
+mod resolve;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use cli::{Cli, Mode};
+pub(crate) use error::ConfigError;
+use moqgate_core::{Path, Secret};
+use url::Url;
+
+/// The architecture of one moqgate: what listens where, and with what.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Name of this machine in reports.
+    pub(crate) node: String,
+    /// Filter of the log.
+    pub(crate) log: String,
+    /// How long a stop waits for sessions to end.
+    pub(crate) grace: Duration,
+    /// Folder for what outlives a restart.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Certificate and key, PEM files; `None` is a self-signed one.
+    pub(crate) tls: Option<Tls>,
+    /// How long groups are kept.
+    pub(crate) retention_age: Duration,
+    /// How many payload bytes a track keeps beside its newest group.
+    pub(crate) retention_bytes: usize,
+    /// Native MoQ.
+    pub(crate) moq: Option<SocketAddr>,
+    /// SRT.
+    pub(crate) srt: Option<Srt>,
+    /// HTTP API.
+    pub(crate) http: Option<Http>,
+    /// Relays to dial, each once.
+    pub(crate) relays: Vec<Relay>,
+}
+
+/// Where certificate and key are.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// PEM, leaf first.
+    pub(crate) cert: PathBuf,
+    /// PEM.
+    pub(crate) key: PathBuf,
+}
+
+/// What the SRT gateway needs.
+#[derive(Debug)]
+pub(crate) struct Srt {
+    /// UDP address.
+    pub(crate) listen: SocketAddr,
+    /// Smallest receiver latency.
+    pub(crate) latency: Duration,
+    /// Passphrase of every caller, 10 to 79 bytes.
+    pub(crate) passphrase: Option<Secret>,
+    /// Where a caller without a stream id publishes.
+    pub(crate) default_path: Option<Path>,
+}
+
+/// What the HTTP API needs.
+#[derive(Debug)]
+pub(crate) struct Http {
+    /// TCP address.
+    pub(crate) listen: SocketAddr,
+    /// Whether metrics carry broadcast and session labels.
+    pub(crate) metrics_per_broadcast: bool,
+}
+
+/// One relay to dial.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// `https://`, `http://`, `moqt://` or `moql://`.
+    pub(crate) url: Url,
+    /// What certificate to accept.
+    pub(crate) trust: Trust,
+}
+
+/// Which certificate of a relay is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// One that an authority known to the system signed.
+    System,
+    /// The one with this SHA-256.
+    Fingerprint([u8; 32]),
+    /// Any.
+    Anything,
+}

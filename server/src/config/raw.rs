@@ -1,0 +1,249 @@
+//! The configuration as it is written down: one struct per section, read alike from a file, the environment and flags.
+//!
+//! Every field is optional, so that "not said" stays different from "said to be the default": a flag that was not given
+//! can never override the file. The argument id of each field is its key in the file, which is how the reference in
+//! `docs/CONFIG.md` is made from this file.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::value::{Hidden, Listen, Span};
+
+/// Everything that can be configured.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Raw {
+    /// Name of this machine in usage reports. Default: the host name.
+    #[arg(id = "node", long = "node", env = "MOQGATE_NODE", value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Log filter in the form of `tracing`: a level, or `target=level` pairs. Default: `info`.
+    #[arg(id = "log", long = "log", env = "MOQGATE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How long a stop waits for sessions to end by themselves: `10s`, `500ms`, `2m`. Default: `10s`.
+    #[arg(id = "grace", long = "grace", env = "MOQGATE_GRACE", value_name = "TIME")]
+    pub(crate) grace: Option<Span>,
+    /// Folder for state that outlives a restart; made when missing. Nothing is stored there yet. Default: none.
+    #[arg(id = "data-dir", long = "data-dir", env = "MOQGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Certificate and key.
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+    /// How much of a live broadcast is kept.
+    #[command(flatten)]
+    pub(crate) retention: Retention,
+    /// Native MoQ.
+    #[command(flatten)]
+    pub(crate) moq: Moq,
+    /// SRT.
+    #[command(flatten)]
+    pub(crate) srt: Srt,
+    /// RTMP.
+    #[command(flatten)]
+    pub(crate) rtmp: Rtmp,
+    /// HTTP API.
+    #[command(flatten)]
+    pub(crate) http: Http,
+    /// WebRTC media.
+    #[command(flatten)]
+    pub(crate) webrtc: Webrtc,
+    /// MoQ relays to publish to and to fetch from.
+    #[command(flatten)]
+    pub(crate) relay: Relay,
+}
+
+/// `[tls]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Tls {
+    /// Certificate chain, PEM, leaf first. Default: a self-signed one of at most 14 days, made at the start.
+    #[arg(id = "tls.cert", long = "tls-cert", env = "MOQGATE_TLS_CERT", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM. Default: none; needed with `tls.cert`.
+    #[arg(id = "tls.key", long = "tls-key", env = "MOQGATE_TLS_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// `[retention]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Retention {
+    /// How long groups are kept for late viewers and fetches. Default: `10s`.
+    #[arg(id = "retention.age", long = "retention-age", env = "MOQGATE_RETENTION_AGE", value_name = "TIME")]
+    pub(crate) age: Option<Span>,
+    /// How many payload bytes a track keeps beside its newest group. Default: `33554432`.
+    #[arg(
+        id = "retention.bytes",
+        long = "retention-bytes",
+        env = "MOQGATE_RETENTION_BYTES",
+        value_name = "BYTES"
+    )]
+    pub(crate) bytes: Option<usize>,
+}
+
+/// `[moq]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Moq {
+    /// Where MoQ listens: QUIC and WebTransport on UDP, `/certificate.sha256` on TCP. Default: `4443`.
+    #[arg(id = "moq.listen", long = "moq-listen", env = "MOQGATE_MOQ_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+}
+
+/// `[srt]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Srt {
+    /// Where SRT listens, UDP. Default: `9000`.
+    #[arg(id = "srt.listen", long = "srt-listen", env = "MOQGATE_SRT_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+    /// Receiver latency; the larger of this and the caller's is used. At most 60 s. Default: `120ms`.
+    #[arg(id = "srt.latency", long = "srt-latency", env = "MOQGATE_SRT_LATENCY", value_name = "TIME")]
+    pub(crate) latency: Option<Span>,
+    /// Passphrase of 10 to 79 bytes that every caller must have. Default: none, callers are not encrypted.
+    #[arg(
+        id = "srt.passphrase",
+        long = "srt-passphrase",
+        env = "MOQGATE_SRT_PASSPHRASE",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) passphrase: Option<Hidden>,
+    /// Broadcast that a caller without a stream id publishes to. Default: none, such callers are refused.
+    #[arg(
+        id = "srt.default-path",
+        long = "srt-default-path",
+        env = "MOQGATE_SRT_DEFAULT_PATH",
+        value_name = "PATH"
+    )]
+    pub(crate) default_path: Option<String>,
+}
+
+/// `[rtmp]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Rtmp {
+    /// Where RTMP will listen, TCP; port 1935 is set aside for it. Not in this build: only `off` is accepted.
+    #[arg(id = "rtmp.listen", long = "rtmp-listen", env = "MOQGATE_RTMP_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+}
+
+/// `[http]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Http {
+    /// Where the HTTP API, the metrics and the dashboard listen, TCP. Default: `8080`.
+    #[arg(id = "http.listen", long = "http-listen", env = "MOQGATE_HTTP_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+    /// Also label metrics by broadcast and session, which grows without end on a busy machine. Default: `false`.
+    #[arg(
+        id = "http.metrics-per-broadcast",
+        long = "metrics-per-broadcast",
+        env = "MOQGATE_METRICS_PER_BROADCAST",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) metrics_per_broadcast: Option<bool>,
+}
+
+/// `[webrtc]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Webrtc {
+    /// Where WebRTC media will listen, UDP; port 8189 is set aside for it. Not in this build: only `off` is accepted.
+    #[arg(id = "webrtc.listen", long = "webrtc-listen", env = "MOQGATE_WEBRTC_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
+}
+
+/// `[relay]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Relay {
+    /// MoQ relay to publish every local broadcast to; may be given many times. Default: none.
+    #[arg(
+        id = "relay.url",
+        long = "relay",
+        env = "MOQGATE_RELAY",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub(crate) url: Option<Vec<String>>,
+    /// Trust only the relay certificate with this SHA-256, 64 hex digits. Default: those of the system's authorities.
+    #[arg(
+        id = "relay.tls-fingerprint",
+        long = "relay-tls-fingerprint",
+        env = "MOQGATE_RELAY_TLS_FINGERPRINT",
+        value_name = "HEX"
+    )]
+    pub(crate) tls_fingerprint: Option<String>,
+    /// Trust any relay certificate. For trials only. Default: `false`.
+    #[arg(
+        id = "relay.tls-insecure",
+        long = "relay-tls-insecure",
+        env = "MOQGATE_RELAY_TLS_INSECURE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) tls_insecure: Option<bool>,
+}
+
+/// Takes the field of the first that has it, for each of the fields named.
+macro_rules! first_said {
+    ($first:ident, $second:ident, $($field:ident),+) => {
+        Self { $($field: $first.$field.or($second.$field)),+ }
+    };
+}
+
+impl Raw {
+    /// What `self` says, and what `other` says where `self` is silent.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            node: self.node.or(other.node),
+            log: self.log.or(other.log),
+            grace: self.grace.or(other.grace),
+            data_dir: self.data_dir.or(other.data_dir),
+            tls: self.tls.or(other.tls),
+            retention: self.retention.or(other.retention),
+            moq: Moq { listen: self.moq.listen.or(other.moq.listen) },
+            srt: self.srt.or(other.srt),
+            rtmp: Rtmp { listen: self.rtmp.listen.or(other.rtmp.listen) },
+            http: self.http.or(other.http),
+            webrtc: Webrtc { listen: self.webrtc.listen.or(other.webrtc.listen) },
+            relay: self.relay.or(other.relay),
+        }
+    }
+}
+
+impl Tls {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, cert, key)
+    }
+}
+
+impl Retention {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, age, bytes)
+    }
+}
+
+impl Srt {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, listen, latency, passphrase, default_path)
+    }
+}
+
+impl Http {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, listen, metrics_per_broadcast)
+    }
+}
+
+impl Relay {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, url, tls_fingerprint, tls_insecure)
+    }
+}

@@ -1,0 +1,284 @@
+//! From what was written to what it means: defaults filled in, limits checked, sections that contradict refused.
+
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use moqgate_core::Path;
+use url::Url;
+
+use super::raw::{self, Raw};
+use super::value::{Hidden, Listen, Span};
+use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust};
+
+const MOQ_PORT: u16 = 4443;
+const SRT_PORT: u16 = 9000;
+const HTTP_PORT: u16 = 8080;
+/// Long enough for a viewer to follow a GOAWAY, shorter than what orchestrators wait before they kill.
+const GRACE: Duration = Duration::from_secs(10);
+/// A few groups of an encoder with a keyframe every 2 s, so that a viewer who fell behind by one still finds it.
+const RETENTION_AGE: Duration = Duration::from_secs(10);
+/// 25 Mbit/s for those 10 s.
+const RETENTION_BYTES: usize = 32 << 20;
+/// libsrt's own default.
+const SRT_LATENCY: Duration = Duration::from_millis(120);
+/// The latency travels as 16 bits of milliseconds.
+const SRT_LATENCY_MAX: Duration = Duration::from_secs(60);
+/// What libsrt accepts as a passphrase, in bytes.
+const SRT_PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 10..=79;
+const RELAY_SCHEMES: [&str; 4] = ["https", "http", "moqt", "moql"];
+
+impl Config {
+    /// Reads the file that the command line names, if it names one, and puts both together.
+    pub(crate) fn load(cli: Cli) -> Result<Self, ConfigError> {
+        let file = match &cli.config {
+            Some(path) => read(path)?,
+            None => Raw::default(),
+        };
+        Self::resolve(cli.raw.or(file))
+    }
+
+    fn resolve(raw: Raw) -> Result<Self, ConfigError> {
+        absent(raw.rtmp.listen, "RTMP (rtmp.listen)")?;
+        absent(raw.webrtc.listen, "WebRTC (webrtc.listen)")?;
+        Ok(Self {
+            node: raw.node.map_or_else(|| Ok(host_name()), node)?,
+            log: raw.log.unwrap_or_else(|| "info".to_owned()),
+            grace: raw.grace.map_or(GRACE, |Span(grace)| grace),
+            data_dir: raw.data_dir,
+            tls: tls(raw.tls)?,
+            retention_age: raw.retention.age.map_or(RETENTION_AGE, |Span(age)| age),
+            retention_bytes: raw.retention.bytes.unwrap_or(RETENTION_BYTES),
+            moq: listen(raw.moq.listen, MOQ_PORT).address(),
+            srt: srt(raw.srt)?,
+            http: http(&raw.http),
+            relays: relays(raw.relay)?,
+        })
+    }
+}
+
+fn read(path: &FilePath) -> Result<Raw, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1),
+        message: error.message().replace('\n', " "),
+    })
+}
+
+fn listen(said: Option<Listen>, port: u16) -> Listen {
+    said.unwrap_or(Listen::Any(port))
+}
+
+/// Refuses a listener of a gateway that is not here, so that nobody waits for it in vain.
+fn absent(said: Option<Listen>, gateway: &'static str) -> Result<(), ConfigError> {
+    match said {
+        None | Some(Listen::Off) => Ok(()),
+        Some(Listen::Any(_) | Listen::At(_)) => Err(ConfigError::Absent(gateway)),
+    }
+}
+
+fn node(name: String) -> Result<String, ConfigError> {
+    match name.is_empty() || name.chars().any(char::is_control) {
+        true => Err(ConfigError::value("node", "must be a visible name")),
+        false => Ok(name),
+    }
+}
+
+/// The kernel's name of this machine; reports of several machines are told apart by it.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "moqgate".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn tls(raw: raw::Tls) -> Result<Option<Tls>, ConfigError> {
+    match (raw.cert, raw.key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
+        (Some(_), None) => Err(ConfigError::value("tls.key", "is missing beside tls.cert")),
+        (None, Some(_)) => Err(ConfigError::value("tls.cert", "is missing beside tls.key")),
+    }
+}
+
+fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
+    let latency = raw.latency.map_or(SRT_LATENCY, |Span(latency)| latency);
+    if latency > SRT_LATENCY_MAX {
+        return Err(ConfigError::value("srt.latency", "must be at most 60 s"));
+    }
+    let passphrase = raw.passphrase.map(|Hidden(secret)| secret);
+    if passphrase.as_ref().is_some_and(|secret| !SRT_PASSPHRASE_BYTES.contains(&secret.expose().len())) {
+        return Err(ConfigError::value("srt.passphrase", "must have 10 to 79 bytes"));
+    }
+    let default_path = raw.default_path.map(|path| broadcast_path("srt.default-path", &path)).transpose()?;
+    let listen = listen(raw.listen, SRT_PORT).address();
+    Ok(listen.map(|listen| Srt { listen, latency, passphrase, default_path }))
+}
+
+fn broadcast_path(key: &'static str, text: &str) -> Result<Path, ConfigError> {
+    match Path::new(text) {
+        Ok(path) if path.is_root() => Err(ConfigError::value(key, "must not be empty")),
+        Ok(path) => Ok(path),
+        Err(error) => Err(ConfigError::value(key, error.to_string())),
+    }
+}
+
+fn http(raw: &raw::Http) -> Option<Http> {
+    let listen = listen(raw.listen, HTTP_PORT).address()?;
+    Some(Http { listen, metrics_per_broadcast: raw.metrics_per_broadcast.unwrap_or(false) })
+}
+
+fn relays(raw: raw::Relay) -> Result<Vec<Relay>, ConfigError> {
+    let trust = match (raw.tls_insecure.unwrap_or(false), raw.tls_fingerprint) {
+        (false, None) => Trust::System,
+        (true, None) => Trust::Anything,
+        (false, Some(hex)) => Trust::Fingerprint(fingerprint(&hex)?),
+        (true, Some(_)) => {
+            return Err(ConfigError::value("relay.tls-insecure", "contradicts relay.tls-fingerprint"));
+        }
+    };
+    let mut relays: Vec<Relay> = Vec::new();
+    for text in raw.url.unwrap_or_default() {
+        let url = relay_url(&text)?;
+        if relays.iter().all(|relay| relay.url != url) {
+            relays.push(Relay { url, trust: trust.clone() });
+        }
+    }
+    Ok(relays)
+}
+
+fn relay_url(text: &str) -> Result<Url, ConfigError> {
+    match Url::parse(text) {
+        Ok(url) if RELAY_SCHEMES.contains(&url.scheme()) && url.has_host() => Ok(url),
+        _ => Err(ConfigError::value(
+            "relay.url",
+            format!("{text:?} is not an https://, http://, moqt:// or moql:// address"),
+        )),
+    }
+}
+
+fn fingerprint(hex: &str) -> Result<[u8; 32], ConfigError> {
+    let wrong = || ConfigError::value("relay.tls-fingerprint", "must be 64 hex digits");
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    let pairs = digits.chunks_exact(2);
+    let bytes: Vec<u8> = pairs.map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit)).collect();
+    bytes.try_into().map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn written(flags: &[&str], file: &str) -> Raw {
+        let cli = Cli::try_parse_from(["moqgate"].iter().chain(flags)).expect("the flags parse");
+        cli.raw.or(toml::from_str(file).expect("the file parses"))
+    }
+
+    fn config(flags: &[&str], file: &str) -> Result<Config, ConfigError> {
+        Config::resolve(written(flags, file))
+    }
+
+    fn refusal(flags: &[&str], file: &str) -> String {
+        config(flags, file).expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn nothing_said_is_everything_on() {
+        let config = config(&[], "").expect("defaults are right");
+        assert_eq!(config.moq.map(|address| address.port()), Some(4443));
+        assert_eq!(config.srt.as_ref().map(|srt| srt.listen.port()), Some(9000));
+        assert_eq!(config.srt.map(|srt| srt.latency), Some(Duration::from_millis(120)));
+        assert_eq!(
+            config.http.map(|http| (http.listen.port(), http.metrics_per_broadcast)),
+            Some((8080, false))
+        );
+        assert_eq!(config.grace, Duration::from_secs(10));
+        assert!(config.tls.is_none() && config.relays.is_empty() && !config.node.is_empty());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_its_default_does_not() {
+        let file = "node = 'file'\n[srt]\nlisten = '127.0.0.1:7001'\nlatency = '1s'\n[http]\nlisten = 'off'";
+        let config = config(&["--srt-listen", "127.0.0.1:7002"], file).expect("a right configuration");
+        let srt = config.srt.expect("SRT is on");
+        assert_eq!(srt.listen.port(), 7002);
+        assert_eq!(srt.latency, Duration::from_secs(1));
+        assert_eq!(config.node, "file");
+        assert!(config.http.is_none());
+    }
+
+    #[test]
+    fn a_missing_gateway_is_refused_only_when_asked_for() {
+        assert!(config(&["--rtmp-listen", "off", "--webrtc-listen", "off"], "").is_ok());
+        assert!(refusal(&["--rtmp-listen", "1935"], "").contains("RTMP (rtmp.listen) is not in this build"));
+        assert!(
+            refusal(&[], "[webrtc]\nlisten = ':8189'")
+                .contains("WebRTC (webrtc.listen) is not in this build")
+        );
+    }
+
+    #[test]
+    fn values_that_make_no_sense_name_their_key() {
+        for (flags, key) in [
+            (&["--tls-cert", "a.pem"][..], "tls.key"),
+            (&["--tls-key", "a.pem"], "tls.cert"),
+            (&["--srt-passphrase", "short"], "srt.passphrase"),
+            (&["--srt-latency", "61s"], "srt.latency"),
+            (&["--srt-default-path", "/"], "srt.default-path"),
+            (&["--relay", "relay.example.com"], "relay.url"),
+            (&["--relay", "https://"], "relay.url"),
+            (&["--relay-tls-fingerprint", "abc"], "relay.tls-fingerprint"),
+            (&["--relay-tls-insecure", "--relay-tls-fingerprint", "x"], "relay.tls-insecure"),
+            (&["--relay", "srt://host"], "relay.url"),
+            (&["--node", ""], "node"),
+        ] {
+            assert!(refusal(flags, "").starts_with(key), "{flags:?}: {}", refusal(flags, ""));
+        }
+    }
+
+    #[test]
+    fn relays_are_listed_once_each_with_their_trust() {
+        let relays = config(
+            &["--relay", "https://a/x", "--relay", "moqt://b,https://a/x", "--relay-tls-insecure"],
+            "[relay]\nurl = ['https://file']",
+        )
+        .expect("right relays")
+        .relays;
+        let urls: Vec<_> = relays.iter().map(|relay| relay.url.as_str()).collect();
+        assert_eq!(urls, ["https://a/x", "moqt://b"]);
+        assert!(relays.iter().all(|relay| relay.trust == Trust::Anything));
+    }
+
+    #[test]
+    fn a_fingerprint_is_32_bytes() {
+        let sum = fingerprint(&"0aFF".repeat(16)).expect("64 digits");
+        assert_eq!(sum[..2], [0x0a, 0xff]);
+        assert!(fingerprint(&"00".repeat(31)).is_err());
+        assert!(fingerprint(&"zz".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn a_switch_does_not_take_the_next_word() {
+        let cli = Cli::try_parse_from(["moqgate", "--metrics-per-broadcast", "demo"]).expect("it parses");
+        assert_eq!(cli.mode, Some(super::super::Mode::Demo));
+        assert_eq!(cli.raw.http.metrics_per_broadcast, Some(true));
+    }
+
+    #[test]
+    fn the_file_names_the_line_of_an_unknown_key() {
+        let folder = std::env::temp_dir().join(format!("moqgate-config-{}", std::process::id()));
+        std::fs::write(&folder, "node = 'a'\n\n[srt]\nlitsen = '1'\n").expect("a file is written");
+        let error = read(&folder).expect_err("an unknown key").to_string();
+        std::fs::remove_file(&folder).expect("the file was there");
+        assert!(error.contains("line 4: unknown field `litsen`"), "{error}");
+        assert!(!error.contains('\n'));
+    }
+}

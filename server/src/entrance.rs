@@ -1,0 +1,100 @@
+//! The admission of this process: the policy, shut while draining, with every refusal counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moqgate_core::{
+    Admission, AdmissionFuture, Denied, DenyReason, Direction, Grant, OpenAdmission, Protocol, Request,
+};
+
+use crate::readiness::Readiness;
+
+/// Refusals so far, by protocol and reason. Clones share one count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Arc<Mutex<BTreeMap<(Protocol, DenyReason), u64>>>);
+
+impl Refusals {
+    /// A reading, sorted by protocol and reason.
+    pub(crate) fn totals(&self) -> BTreeMap<(Protocol, DenyReason), u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, protocol: Protocol, reason: DenyReason) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((protocol, reason)).or_default() += 1;
+    }
+}
+
+/// Everybody may do everything, as long as this process takes sessions at all.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    policy: OpenAdmission,
+    readiness: Readiness,
+    refusals: Refusals,
+}
+
+impl Entrance {
+    /// An entrance that shuts when `readiness` drains.
+    pub(crate) fn new(readiness: Readiness, refusals: Refusals) -> Self {
+        Self { policy: OpenAdmission, readiness, refusals }
+    }
+
+    async fn decide(&self, request: &Request) -> Result<Grant, Denied> {
+        if self.readiness.is_draining() {
+            return Err(Denied { reason: DenyReason::Unavailable, detail: "moqgate is stopping".to_owned() });
+        }
+        if request.path.is_root() && request.direction != Direction::Both {
+            return Err(Denied {
+                reason: DenyReason::BadRequest,
+                detail: "no broadcast is named".to_owned(),
+            });
+        }
+        self.policy.admit(request).await
+    }
+}
+
+impl Admission for Entrance {
+    fn admit<'a>(&'a self, request: &'a Request) -> AdmissionFuture<'a> {
+        Box::pin(async move {
+            let decision = self.decide(request).await;
+            decision.inspect_err(|denied| self.refusals.count(request.protocol, denied.reason))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moqgate_core::{Credential, Path};
+
+    use super::*;
+
+    fn request(path: &str, protocol: Protocol) -> Request {
+        Request {
+            protocol,
+            direction: Direction::Publish,
+            path: Path::new(path).expect("a right path"),
+            credential: Credential::None,
+            peer: ([127, 0, 0, 1], 1).into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_open_until_it_drains() {
+        let (readiness, refusals) = (Readiness::default(), Refusals::default());
+        let entrance = Entrance::new(readiness.clone(), refusals.clone());
+        let grant = entrance.admit(&request("live/a", Protocol::Srt)).await.expect("open");
+        assert!(grant.may_publish(&Path::new("live/a").expect("a right path")));
+        assert_eq!(refusals.totals(), BTreeMap::new());
+
+        readiness.drain();
+        let denied = entrance.admit(&request("live/a", Protocol::Srt)).await.expect_err("shut");
+        assert_eq!(denied.reason, DenyReason::Unavailable);
+        assert_eq!(refusals.totals(), BTreeMap::from([((Protocol::Srt, DenyReason::Unavailable), 1)]));
+    }
+
+    #[tokio::test]
+    async fn a_publisher_names_a_broadcast() {
+        let entrance = Entrance::new(Readiness::default(), Refusals::default());
+        let denied = entrance.admit(&request("", Protocol::Srt)).await.expect_err("nothing named");
+        assert_eq!(denied.reason, DenyReason::BadRequest);
+    }
+}

@@ -1,0 +1,61 @@
+//! Why moqgate did not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// A start that failed: one line for a human, exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log filter is not one.
+    #[error("log: {filter:?} is not a filter: {reason}")]
+    Log {
+        /// As configured.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen for {what} on {address}: {source}")]
+    Bind {
+        /// Protocol and transport.
+        what: &'static str,
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be read or a folder cannot be made.
+    #[error("{key}: {}: {source}", path.display())]
+    File {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// Its place.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("tls: {reason}")]
+    Tls {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The passphrase has a length that no SRT peer can use.
+    #[error("srt.passphrase: must have 10 to 79 bytes")]
+    Passphrase,
+    /// The system refused something else that is needed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,102 @@
+//! The HTTP API: health, metrics, version 1 of the JSON API, and the dashboard.
+//!
+//! Every error is a problem document (RFC 9457); any page may read, none may change anything.
+
+mod broadcasts;
+mod certificate;
+mod cors;
+mod health;
+mod listen;
+mod metrics;
+mod pages;
+mod problem;
+mod sessions;
+mod slo;
+mod time;
+pub(crate) mod usage;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn;
+use axum::routing::{delete, get};
+use moqgate_core::Origin;
+use tokio::net::TcpListener;
+
+use crate::entrance::Refusals;
+use crate::ledger::Ledger;
+use crate::readiness::Readiness;
+use crate::ready::Bound;
+pub(crate) use certificate::router as certificate_router;
+pub(crate) use metrics::Gateways;
+use problem::Problem;
+
+/// What the handlers read.
+#[derive(Clone)]
+pub(crate) struct Api {
+    /// The directory and its meter.
+    pub(crate) origin: Origin,
+    /// What the meter has dropped.
+    pub(crate) ledger: Ledger,
+    /// Who was turned away.
+    pub(crate) refusals: Refusals,
+    /// What the gateways count.
+    pub(crate) gateways: Gateways,
+    /// Name of this machine.
+    pub(crate) node: Arc<str>,
+    /// What listens where.
+    pub(crate) bound: Bound,
+    /// Whether new work is welcome.
+    pub(crate) readiness: Readiness,
+    /// Whether metrics carry broadcast and session labels.
+    pub(crate) metrics_per_broadcast: bool,
+}
+
+impl FromRef<Api> for Readiness {
+    fn from_ref(api: &Api) -> Self {
+        api.readiness.clone()
+    }
+}
+
+/// The routes of the HTTP port.
+pub(crate) fn router(api: Api) -> Router {
+    let routes = Router::new()
+        .route("/", get(pages::dashboard))
+        .route("/watch", get(pages::watch))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::exposition))
+        .route("/api/v1/broadcasts", get(broadcasts::list))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{id}", delete(sessions::end))
+        .route("/api/v1/usage", get(usage::report))
+        .route("/api/v1/slo", get(slo::entries))
+        .with_state(api);
+    finished(routes)
+}
+
+/// What every port has: problems instead of empty errors, and cross-origin reads.
+fn finished(routes: Router) -> Router {
+    routes
+        .fallback(|uri: Uri| async move { Problem::not_found(format!("nothing is at {}", uri.path())) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            Problem::method_not_allowed(format!("{} does not take {method}", uri.path()))
+        })
+        .layer(from_fn(cors::allow_reads))
+}
+
+/// Serves until `stop` resolves; requests that are being answered are finished.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    // The listener survives every error of accept, so serving ends only with `stop`.
+    let served = axum::serve(listen::Bounded::new(listener), routes).with_graceful_shutdown(stop).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "HTTP ended");
+    }
+}

@@ -1,0 +1,71 @@
+//! `/api/v1/sessions`: who is connected, and how to end that.
+
+use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use moqgate_core::{KillReason, SessionSnapshot};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::time::rfc3339;
+use super::{Api, Problem};
+
+/// The answer.
+#[derive(Serialize)]
+pub(super) struct Sessions {
+    sessions: Vec<Session>,
+}
+
+#[derive(Serialize)]
+struct Session {
+    id: String,
+    protocol: &'static str,
+    direction: &'static str,
+    path: String,
+    tier: String,
+    tenant: String,
+    peer: String,
+    since: String,
+    /// What the gateway knows of the link, by name; absent where a protocol knows nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<Map<String, Value>>,
+}
+
+impl From<SessionSnapshot> for Session {
+    fn from(session: SessionSnapshot) -> Self {
+        let link: Map<_, _> =
+            session.link.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+        Self {
+            id: session.id.to_string(),
+            protocol: session.protocol.as_str(),
+            direction: session.direction.as_str(),
+            path: session.path.to_string(),
+            tier: session.tier.to_string(),
+            tenant: session.tenant.to_string(),
+            peer: SocketAddr::new(session.peer.ip().to_canonical(), session.peer.port()).to_string(),
+            since: rfc3339(UNIX_EPOCH + session.since),
+            link: (!link.is_empty()).then_some(link),
+        }
+    }
+}
+
+/// `GET /api/v1/sessions`
+pub(super) async fn list(State(api): State<Api>) -> Json<Sessions> {
+    Json(Sessions { sessions: api.origin.sessions().into_iter().map(Session::from).collect() })
+}
+
+/// `DELETE /api/v1/sessions/{id}`
+pub(super) async fn end(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let Path(id) = id?;
+    match api.origin.kill(&id, KillReason::Operator) {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::not_found(format!("there is no session {id:?}"))),
+    }
+}

@@ -1,0 +1,7 @@
+//! The built program, seen from outside: what it prints, what it answers, how it ends.
+
+mod gateway;
+mod http;
+mod http_client;
+mod start;
+mod stop;
