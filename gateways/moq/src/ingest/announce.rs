@@ -1,11 +1,12 @@
 //! Follows what the peer announces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use moqgate_core::Path;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::route::{Hops, Route};
@@ -51,10 +52,11 @@ async fn read(shared: &Arc<Shared>, reader: &mut Reader) -> Result<(), Violation
             Some(AnnounceEvent::Started { suffix, route } | AnnounceEvent::Rerouted { suffix, route }) => {
                 following.route(shared, suffix, Route::new(route, hops));
             }
-            Some(AnnounceEvent::Ended { suffix }) => following.end(&suffix),
+            Some(AnnounceEvent::Ended { suffix }) => following.end(suffix),
             None => {}
         }
     }
+    following.end_all().await;
     Ok(())
 }
 
@@ -68,21 +70,32 @@ async fn next<M: Message>(reader: &mut Reader) -> Result<Option<M>, Violation> {
     }
 }
 
+/// Broadcasts that are withdrawn and still come to their end: more of them at once are cut short.
+const ENDING_MAX: usize = 64;
+
 /// The broadcasts that are being served. Bounded by the book that feeds it.
 #[derive(Default)]
 struct Following {
     live: HashMap<String, Live>,
+    ending: VecDeque<(String, Serving)>,
 }
 
 struct Live {
+    /// Dropping it lets the broadcast come to its end.
     routes: watch::Sender<Route>,
-    _serving: DropGuard,
+    serving: Serving,
+}
+
+/// The task of a broadcast. Dropping it cuts the broadcast short.
+struct Serving {
+    task: JoinHandle<Option<()>>,
+    _cut: DropGuard,
 }
 
 impl Following {
     /// Serves the broadcast over `route`; without one, not at all.
     fn route(&mut self, shared: &Arc<Shared>, suffix: String, route: Option<Route>) {
-        let Some(route) = route else { return self.end(&suffix) };
+        let Some(route) = route else { return self.end(suffix) };
         if let Some(live) = self.live.get(&suffix)
             && live.routes.send(route.clone()).is_ok()
         {
@@ -95,14 +108,31 @@ impl Following {
                 return;
             }
         };
+        self.ending.retain(|(ending, serving)| *ending != suffix && !serving.task.is_finished());
         let (routes, receiver) = watch::channel(route);
         let cancelled = CancellationToken::new();
         let serving = broadcast::serve(Arc::clone(shared), path, suffix.clone(), receiver);
-        shared.link.tasks.spawn(cancelled.clone().run_until_cancelled_owned(serving));
-        self.live.insert(suffix, Live { routes, _serving: cancelled.drop_guard() });
+        let task = shared.link.tasks.spawn(cancelled.clone().run_until_cancelled_owned(serving));
+        let serving = Serving { task, _cut: cancelled.drop_guard() };
+        self.live.insert(suffix, Live { routes, serving });
     }
 
-    fn end(&mut self, suffix: &str) {
-        self.live.remove(suffix);
+    fn end(&mut self, suffix: String) {
+        let Some(Live { serving, .. }) = self.live.remove(&suffix) else { return };
+        if self.ending.len() >= ENDING_MAX {
+            self.ending.pop_front();
+        }
+        self.ending.push_back((suffix, serving));
+    }
+
+    /// Lets everything come to its end.
+    async fn end_all(self) {
+        let live = self.live.into_values().map(|live| live.serving);
+        // Collected first, so that all of them end at once.
+        let ending: Vec<Serving> = self.ending.into_iter().map(|(_, serving)| serving).chain(live).collect();
+        for serving in ending {
+            let Serving { task, _cut } = serving;
+            let _ended = task.await;
+        }
     }
 }

@@ -17,7 +17,11 @@ use super::track;
 const BUSY_WAIT_MIN: Duration = Duration::from_millis(20);
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Until the announcement ends, which drops the future. `name` is the path as the peer knows it.
+/// How long tracks may take to come to their end after the announcement has: a publisher withdraws a broadcast together
+/// with the END of its tracks, while their last groups are still on their way.
+const ENDING_MAX: Duration = Duration::from_secs(3);
+
+/// Until the announcement ends, which drops the sender of `routes`. `name` is the path as the peer knows it.
 pub(super) async fn serve(shared: Arc<Shared>, path: Path, name: String, mut routes: watch::Receiver<Route>) {
     loop {
         let Some(broadcast) = claim(&shared, &path, &mut routes).await else { return };
@@ -43,6 +47,8 @@ async fn follow(
             // 1. Where it comes from.
             changed = routes.changed() => {
                 if changed.is_err() {
+                    let rest = tracks.for_each(|()| std::future::ready(()));
+                    let _cut = tokio::time::timeout(ENDING_MAX, rest).await;
                     return false;
                 }
                 let route = routes.borrow_and_update().clone();
@@ -81,7 +87,11 @@ async fn claim(
                 if wait == BUSY_WAIT_MIN {
                     tracing::debug!(%path, "path is held by another publisher, waiting");
                 }
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    biased;
+                    changed = routes.changed() => changed.ok()?,
+                    () = tokio::time::sleep(wait) => {}
+                }
                 wait = wait.saturating_mul(2).min(BUSY_WAIT_MAX);
             }
             Err(error) => {

@@ -1,14 +1,17 @@
 //! One SUBSCRIBE stream.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use moqgate_core::GroupProducer;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Shared;
 use super::progress::Progress;
-use super::subscriptions::{Arrival, Registration};
+use super::subscriptions::{Arrival, OpenGroup, Registration, UnderWay};
 use crate::transport::{ReadFault, Reader, SendStream};
 use crate::wire::{BidiType, Message, Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version};
 
@@ -24,6 +27,7 @@ pub(super) struct Feed {
     terms: Terms,
     cancelled: CancellationToken,
     guard: Option<DropGuard>,
+    under_way: Option<(UnderWay, mpsc::Receiver<Infallible>)>,
     pub(super) progress: Progress,
 }
 
@@ -63,6 +67,7 @@ impl Feed {
             replied: false,
             terms,
             guard: Some(cancelled.clone().drop_guard()),
+            under_way: Some(mpsc::channel(1)),
             cancelled,
             progress: Progress::new(version),
         })
@@ -91,15 +96,24 @@ impl Feed {
         }
     }
 
-    /// Tells group streams that they are no longer wanted.
-    pub(super) fn cancelled(&self) -> CancellationToken {
-        self.cancelled.clone()
+    /// What a group stream of this subscription writes into.
+    pub(super) fn opened(&self, producer: GroupProducer, timescale: u64) -> Option<OpenGroup> {
+        let (under_way, _) = self.under_way.as_ref()?;
+        let cancelled = self.cancelled.clone();
+        Some(OpenGroup { producer, timescale, cancelled, _under_way: under_way.clone() })
     }
 
-    /// Ends the subscription, letting groups that are under way come to their end.
-    pub(super) fn complete(mut self) {
+    /// Ends the subscription, and lets groups that are under way come to their end. The future waits for that.
+    pub(super) fn complete(mut self) -> impl Future<Output = ()> + use<> {
         if let Some(guard) = self.guard.take() {
             guard.disarm();
+        }
+        let under_way = self.under_way.take();
+        async move {
+            if let Some((ours, mut groups)) = under_way {
+                drop(ours);
+                let _none = groups.recv().await;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which live subscription an arriving group or datagram belongs to.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,7 +31,12 @@ pub(super) struct OpenGroup {
     pub(super) timescale: u64,
     /// The subscription ended and nobody wants the rest.
     pub(super) cancelled: CancellationToken,
+    /// Held until the group is at its end.
+    pub(super) _under_way: UnderWay,
 }
+
+/// Somebody waits until all of its clones are dropped. Nothing is ever sent.
+pub(super) type UnderWay = mpsc::Sender<Infallible>;
 
 /// The subscriptions of a session, by id.
 #[derive(Default)]

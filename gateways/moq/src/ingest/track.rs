@@ -151,10 +151,11 @@ impl Served<'_> {
         };
         match ending {
             Ending::Finished => {
-                if let Some(feed) = self.feed.take() {
-                    feed.complete();
-                }
                 track.finish();
+                // The broadcast may end with its last track, and would cut what is still on its way.
+                if let Some(feed) = self.feed.take() {
+                    feed.complete().await;
+                }
             }
             Ending::Unwanted => drop(track),
             Ending::Failed(error) => {
@@ -245,11 +246,7 @@ impl Served<'_> {
             feed.progress.group(head.sequence)?;
         }
         self.resumes = 0;
-        Ok(created.ok().map(|producer| OpenGroup {
-            producer,
-            timescale: self.timescale,
-            cancelled: feed.cancelled(),
-        }))
+        Ok(created.ok().and_then(|producer| feed.opened(producer, self.timescale)))
     }
 
     fn datagram(&mut self, datagram: Datagram, track: &TrackProducer) -> Result<(), Contradiction> {
@@ -284,7 +281,7 @@ impl Served<'_> {
             return complete.then_some(Ending::Finished);
         }
         // A relay that loses its source lets go like this, and has another one soon.
-        feed.complete();
+        drop(feed.complete());
         if self.resumes == RESUMES_MAX {
             return Some(Ending::Failed(TrackError::Aborted));
         }

@@ -125,7 +125,8 @@ fn streams(text: &str) -> BTreeMap<Key, BTreeMap<char, Half>> {
         let half = halves.entry(sender.chars().next().expect("sender")).or_default();
         let digits = hex.as_bytes();
         if digits.iter().all(u8::is_ascii_hexdigit) && !half.cut {
-            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
+            let byte = |pair: &[u8]| pair.iter().fold(0, |byte, next| (byte << 4) | digit(*next));
             half.bytes.extend(digits.chunks(2).map(byte));
         }
         half.cut |= line.contains(" ... ") || line.contains("frames follow") || line.contains("bytes in all");
