@@ -1,5 +1,8 @@
 //! Bytes of a transport stream in the pieces in which SRT delivers them, to events.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for the events it is about")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -22,28 +25,34 @@ const PIECE: usize = 1316;
 /// Two seconds at 50 pictures a second, keyframes of four times the size, and sound.
 fn stream(picture_bytes: usize) -> Vec<u8> {
     let mut mux = Mux::with_program(&[(0x1b, VIDEO, &[]), (0x0f, AUDIO, &[])]);
-    let mut noise = 0x2545_f491u32;
-    let mut slice = |length: usize| -> Vec<u8> {
-        std::iter::repeat_with(|| {
-            noise ^= noise << 13;
-            noise ^= noise >> 17;
-            noise ^= noise << 5;
-            noise as u8 | 1
-        })
-        .take(length)
-        .collect()
-    };
+    let mut noise = Noise(0x2545_f491, 0);
     for number in 0..100u32 {
         let time = 90_000 + u64::from(number) * 1800;
         let (mut unit, length) = match number % 50 {
             0 => (h264::key(), 4 * picture_bytes),
             frame => (h264::delta(frame), picture_bytes),
         };
-        unit.extend(slice(length));
+        unit.extend(noise.by_ref().take(length));
         mux.pes(VIDEO, at(0xe0, time), &unit);
         mux.pes(AUDIO, at(0xc0, time), &adts::frame(0x21, 340, 2));
     }
     mux.bytes
+}
+
+/// Coded pictures as a search for start codes sees them: all bytes, zeros never more than two in a row.
+struct Noise(u32, u8);
+
+impl Iterator for Noise {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        let byte = self.0 as u8 | if self.1 == 2 { 4 } else { 0 };
+        self.1 = if byte == 0 { self.1 + 1 } else { 0 };
+        Some(byte)
+    }
 }
 
 fn import(bytes: &[u8]) -> usize {

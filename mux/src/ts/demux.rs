@@ -126,6 +126,11 @@ impl Demux {
         self.out.pop_front()
     }
 
+    /// Bytes of units that are not complete.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.held
+    }
+
     /// The input is over: gives out what is open.
     pub(crate) fn finish(&mut self) {
         for slot in self.slots.iter_mut() {

@@ -87,6 +87,7 @@ impl Importer {
             misplaced_units: engine.stats.misplaced_units,
             timeless_units: engine.stats.timeless_units,
             clock_jumps: engine.clock.jumps(),
+            open_bytes: engine.demux.open_bytes(),
             last_problem: engine.stats.last_problem.or(engine.demux.stats.last_problem),
             ..engine.demux.stats.clone()
         }

@@ -31,6 +31,8 @@ pub struct ImportStats {
     pub timeless_units: u64,
     /// New time bases: restarts, splices and loops.
     pub clock_jumps: u64,
+    /// Bytes of PES packets that are not complete yet.
+    pub open_bytes: usize,
     /// Programs that the PAT lists.
     pub programs: usize,
     /// The program that is imported.
