@@ -1,0 +1,12 @@
+//! The SRT gateway over real sockets, against made-up callers and real ones.
+
+mod bench;
+mod handshake;
+mod hostile;
+mod peers;
+mod sim;
+mod sim_hostile;
+mod sim_peer;
+mod sim_recovery;
+mod sim_time;
+mod tools;
