@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bind;
-use crate::config::Config;
-use crate::demo::Demo;
+use crate::config::{Config, Mode};
+use crate::demo::{self, Demo};
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
 use crate::http::{self, Api, Gateways};
@@ -32,12 +32,17 @@ pub(crate) struct App {
     srt: Option<moqgate_srt::Listener>,
     http: Option<TcpListener>,
     relays: Vec<moqgate_moq::Dialer>,
+    demo: Option<Demo>,
     grace: Duration,
 }
 
 impl App {
     /// Binds every port.
-    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn build(config: Config, mode: Option<Mode>) -> Result<Self, StartError> {
+        let is_demo = mode == Some(Mode::Demo);
+        if is_demo {
+            Demo::check(&config)?;
+        }
         if let Some(path) = &config.data_dir {
             let file = |source| StartError::File { key: "data-dir", path: path.clone(), source };
             std::fs::create_dir_all(path).map_err(file)?;
@@ -77,29 +82,26 @@ impl App {
             readiness,
             metrics_per_broadcast,
         };
-        Ok(Self { api, moq, srt, http, relays, grace: config.grace })
-    }
-
-    /// What listens where.
-    pub(crate) fn bound(&self) -> Bound {
-        self.api.bound
+        let demo = api.bound.srt.filter(|_| is_demo).map(Demo::new);
+        Ok(Self { api, moq, srt, http, relays, demo, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
-    pub(crate) fn announce(&self, playing: Option<&str>) -> Result<(), StartError> {
+    pub(crate) fn announce(&self) -> Result<(), StartError> {
+        let playing = self.demo.as_ref().map(|_| demo::PATH);
         self.api.bound.announce(playing).map_err(|source| StartError::System { what: "print", source })
     }
 
     /// Serves.
-    pub(crate) fn start(self, demo: Option<Demo>) -> Running {
+    pub(crate) fn start(self) -> Running {
         let (ingest, viewers, background, http) =
             (Stage::default(), Stage::default(), Stage::default(), Stage::default());
         background.spawn(report(self.api.origin.clone(), self.api.ledger.clone(), background.token()));
         if let Some(srt) = self.srt {
             ingest.spawn(srt.run(ingest.token()));
         }
-        if let Some(demo) = demo {
-            background.spawn(demo.run(background.token()));
+        if let Some(demo) = self.demo {
+            ingest.spawn(demo.run(ingest.token()));
         }
         if let Some(bind::Moq { listener, tcp }) = self.moq {
             let routes = http::certificate_router(listener.certificate_hash());

@@ -50,6 +50,9 @@ pub(crate) enum StartError {
     /// The passphrase has a length that no SRT peer can use.
     #[error("srt.passphrase: must have 10 to 79 bytes")]
     Passphrase,
+    /// The clip of the demo cannot get in.
+    #[error("demo: {0}")]
+    Demo(&'static str),
     /// The system refused something else that is needed.
     #[error("cannot {what}: {source}")]
     System {

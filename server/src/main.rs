@@ -50,10 +50,9 @@ async fn run(cli: Cli) -> Result<ExitCode, StartError> {
     let config = Config::load(cli)?;
     log::init(&config.log)?;
     let mut signals = Signals::install()?;
-    let app = App::build(config).await?;
-    let demo = (mode == Some(Mode::Demo)).then(|| demo::Demo::new(app.bound())).transpose()?;
-    app.announce(demo.as_ref().map(demo::Demo::path))?;
-    let running = app.start(demo);
+    let app = App::build(config, mode).await?;
+    app.announce()?;
+    let running = app.start();
     let reason = running.reason(&mut signals).await;
     Ok(running.stop(reason, signals.next()).await)
 }

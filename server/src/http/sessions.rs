@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 use super::time::rfc3339;
 use super::{Api, Problem};
 
+/// Integers below 2^53 are exact.
+const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// The answer.
 #[derive(Serialize)]
 pub(super) struct Sessions {
@@ -38,7 +41,7 @@ struct Session {
 impl From<SessionSnapshot> for Session {
     fn from(session: SessionSnapshot) -> Self {
         let link: Map<_, _> =
-            session.link.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+            session.link.into_iter().map(|(name, value)| (name.to_owned(), number(value))).collect();
         Self {
             id: session.id.to_string(),
             protocol: session.protocol.as_str(),
@@ -50,6 +53,14 @@ impl From<SessionSnapshot> for Session {
             since: rfc3339(UNIX_EPOCH + session.since),
             link: (!link.is_empty()).then_some(link),
         }
+    }
+}
+
+/// A count is written without a fraction.
+fn number(value: f64) -> Value {
+    match value.fract() == 0.0 && value.abs() < COUNT_MAX {
+        true => Value::from(value as i64),
+        false => Value::from(value),
     }
 }
 

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// More lines than a test ever causes, so that the program never waits for the test to read.
 const LINES_MAX: usize = 100_000;
 
+/// Between two questions.
+const TICK: Duration = Duration::from_millis(20);
+
 /// Listeners on ports of their own.
 const FREE_PORTS: [&str; 6] =
     ["--moq-listen", "127.0.0.1:0", "--srt-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
@@ -106,6 +109,18 @@ impl Gateway {
                 Ok(line) => self.seen.push(line),
                 Err(error) => panic!("{text:?} not in the log ({error}): {:#?}", self.seen),
             }
+        }
+    }
+
+    /// Asks until the answer is there.
+    pub(crate) fn until<T>(&mut self, what: &str, ask: impl Fn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = ask(self) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{what}: {:#?}", self.seen);
+            self.seen.extend(self.log.recv_timeout(TICK).ok());
         }
     }
 

@@ -1,5 +1,6 @@
 //! The built program, seen from outside: what it prints, what it answers, how it ends.
 
+mod demo;
 mod gateway;
 mod http;
 mod http_client;
