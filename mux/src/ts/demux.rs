@@ -6,9 +6,9 @@ use super::ImportStats;
 use super::continuity::Step;
 use super::crc::crc32;
 use super::kind::{Carriage, StreamKind};
-use super::limits::OPEN_BYTES_MAX;
+use super::limits::{OPEN_BYTES_MAX, VIDEO_STREAMS_MAX};
 use super::packet::{NULL_PID, PACKET_BYTES, Packet};
-use super::pes::{Assembler, Fault, Pes};
+use super::pes::{Assembler, Class, Fault, Pes};
 use super::psi::{Pat, PatCollector, PatEntry, Pmt, PmtStream, Section};
 use super::section::Sections;
 use super::slots::{Content, Slots};
@@ -154,6 +154,11 @@ impl Demux {
     /// See [`Assembler::progress`].
     pub(crate) fn progress(&mut self, pid: u16) -> Option<u64> {
         assembler(&mut self.slots, pid)?.progress()
+    }
+
+    /// See [`Assembler::looks_complete`].
+    pub(crate) fn looks_complete(&mut self, pid: u16) -> bool {
+        assembler(&mut self.slots, pid).is_some_and(|assembler| assembler.looks_complete())
     }
 
     /// Takes the buffer of a PES back.
@@ -330,9 +335,15 @@ impl Demux {
         let program = self.programs.iter().find(|program| program.entry.program == number);
         let Some(pmt) = program.and_then(|program| program.pmt.clone()) else { return };
         let mut wanted = Vec::new();
+        let mut videos = 0;
         for stream in &pmt.streams {
-            match StreamKind::of(stream, &pmt) {
-                Some(kind) => wanted.push((stream, kind)),
+            let kind = StreamKind::of(stream, &pmt);
+            videos += usize::from(kind.is_some_and(|kind| kind.carriage == Carriage::Pes(Class::Video)));
+            match kind {
+                Some(kind) if videos <= VIDEO_STREAMS_MAX || kind.carriage != Carriage::Pes(Class::Video) => {
+                    wanted.push((stream, kind));
+                }
+                Some(_) => self.out.push_back(Demuxed::Refused { reason: "too_many_pictures" }),
                 None => self.out.push_back(Demuxed::Refused { reason: "sample_encryption" }),
             }
         }

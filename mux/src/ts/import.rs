@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::clock::{Clock, Stamp};
 use super::demux::{Added, Demux, Demuxed, ProgramChoice};
 use super::kind::{Carriage, StreamKind, language};
-use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, TRACKS_MAX};
+use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
 use super::packet::PACKET_BYTES;
 use super::pes::{Class, Pes};
 use super::sync::Sync;
@@ -57,7 +57,8 @@ impl Importer {
         self.engine.events.pop_front()
     }
 
-    /// Gives out units that are complete in all likelihood because nothing followed them for two frame times.
+    /// Gives out units that are complete in all likelihood because nothing followed them for two frame times, or for
+    /// half a second if their last packet did not look like one.
     ///
     /// A PES packet without a length ends only where the next one starts, so that without this call the last picture
     /// before a pause waits for the pause to end. Call it every 10 to 20 ms while [`poll_timeout`](Self::poll_timeout)
@@ -173,7 +174,11 @@ impl Engine {
                 }
                 Some(idle) if idle.progress == progress => {}
                 _ => {
-                    let wait = (2 * self.clock.unit_time(pid)).clamp(IDLE_WAIT_MIN, IDLE_WAIT_MAX);
+                    let wait = if self.demux.looks_complete(pid) {
+                        (2 * self.clock.unit_time(pid)).clamp(IDLE_WAIT_MIN, IDLE_WAIT_MAX)
+                    } else {
+                        STALLED_WAIT
+                    };
                     stream.idle = Some(Idle { progress, deadline: now + wait });
                 }
             }

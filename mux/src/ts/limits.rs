@@ -21,6 +21,9 @@ pub(super) const PROGRAMS_MAX: usize = 32;
 /// Elementary streams of the chosen program. Contribution feeds reach 1 video and 31 audio; data pids come on top.
 pub(super) const STREAMS_MAX: usize = 64;
 
+/// Pictures that are read at once: each may keep a whole access unit in its framer beside the one that is being gathered.
+pub(super) const VIDEO_STREAMS_MAX: usize = 8;
+
 /// Tracks that one input may open over its life. A PMT that changes for ever must not grow the broadcast for ever.
 pub(super) const TRACKS_MAX: u32 = 512;
 
@@ -66,8 +69,11 @@ pub(super) const PCR_STEP_MAX: i64 = 5 * 90_000;
 /// A PTS later than its DTS by more than this is not reorder but damage: 10 s in 90 kHz ticks.
 pub(super) const PTS_LEAD_MAX: i64 = CLOCK_STEP_MAX;
 
-/// Shortest and longest wait before a picture without a successor is given out: two frame times of 100 and of 10 pictures
-/// a second.
+/// Shortest wait before a picture without a successor is given out: two frame times at 100 pictures a second.
 pub(super) const IDLE_WAIT_MIN: Duration = Duration::from_millis(20);
-/// See [`IDLE_WAIT_MIN`].
+
+/// The same at 10 pictures a second.
 pub(super) const IDLE_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// Wait before a picture is given out whose last packet does not look like one: the sender may have stalled inside of it.
+pub(super) const STALLED_WAIT: Duration = Duration::from_millis(500);

@@ -113,10 +113,12 @@ impl Assembler {
     /// Packets of this pid are missing before the next one. `announced` is a discontinuity that the sender declared at
     /// a unit start: what was open is whole then.
     pub(crate) fn lose(&mut self, announced: bool) {
-        let whole = announced || self.ends.at == Some(self.buffer.len());
+        let whole = announced || self.looks_complete();
         self.gap |= !announced;
         self.damaged |= self.state == State::Body && !whole;
-        if self.state == State::Header {
+        // A header that cannot be completed, or an end behind which anything may follow now.
+        if matches!(self.state, State::Header | State::Ended) {
+            self.buffer.clear();
             self.state = State::Idle;
         }
     }
@@ -202,6 +204,11 @@ impl Assembler {
         outcome
     }
 
+    /// Whether something says that the open unit has come to its end.
+    pub(crate) fn looks_complete(&self) -> bool {
+        self.ends.at == Some(self.buffer.len())
+    }
+
     /// Drops the open unit and waits for the next.
     pub(crate) fn abandon(&mut self) {
         self.state = State::Idle;
@@ -247,6 +254,7 @@ impl Assembler {
                 self.state = State::Body;
                 self.damaged = false;
                 self.ends.at = None;
+                self.ends.believed = false;
                 Ok(Some(payload.get(length - before..).unwrap_or_default()))
             }
         }
@@ -284,6 +292,8 @@ struct EndHints {
     at: Option<usize>,
     /// Units in a row for which that was right.
     right: u8,
+    /// The unit was given out because of it.
+    believed: bool,
     distrusted: bool,
 }
 
@@ -291,7 +301,8 @@ impl EndHints {
     /// Something says that the unit ends here; true when that is believed.
     fn hint(&mut self, length: usize) -> bool {
         self.at = Some(length);
-        self.right >= END_HINTS_MIN && !self.distrusted
+        self.believed = self.right >= END_HINTS_MIN && !self.distrusted;
+        self.believed
     }
 
     /// The unit really ended at `length`.
@@ -303,8 +314,9 @@ impl EndHints {
         }
     }
 
+    /// The unit went on.
     fn distrust(&mut self) {
-        self.distrusted = true;
+        self.distrusted |= self.believed;
     }
 }
 

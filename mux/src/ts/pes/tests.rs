@@ -136,6 +136,20 @@ fn a_gap_damages_the_open_unit_and_marks_the_next() {
 }
 
 #[test]
+fn a_gap_behind_a_believed_end_is_no_reason_to_doubt_it() {
+    let mut assembler = Assembler::new(0x100, Class::Video);
+    let bytes = pes(0, BARE, b"picture");
+    for _ in 0..END_HINTS_MIN + 2 {
+        run(&mut assembler, &[Piece(&bytes, true, true)]);
+    }
+    assembler.lose(false);
+    let (units, _) =
+        run(&mut assembler, &[Piece(b"tail of a lost one", false, true), Piece(&bytes, true, true)]);
+    assert_eq!(bodies(&units), [b"picture"]);
+    assert!(units[0].gap && !units[0].damaged);
+}
+
+#[test]
 fn no_header_no_unit() {
     let mut assembler = Assembler::new(0x100, Class::Video);
     let (units, faults) = run(
