@@ -15,6 +15,7 @@ use super::limits::{
 use super::params::Params;
 use super::rate::{Arrivals, Meter};
 use super::receiver::{Receiver, first_index, seq_of};
+use super::reorder::Reorder;
 use super::sender::{Sender, wire_bytes};
 use super::stats::Stats;
 use crate::crypto::Crypto;
@@ -35,6 +36,7 @@ pub struct Connection {
     pub(super) state: State,
     pub(super) clock: PeerClock,
     pub(super) receiver: Receiver,
+    pub(super) reorder: Reorder,
     pub(super) acker: Acker,
     pub(super) arrivals: Arrivals,
     pub(super) sender: Sender,
@@ -116,6 +118,7 @@ impl Connection {
             state: State::Open,
             clock: PeerClock::new(arrival, params.handshake_timestamp, recv_latency),
             receiver: Receiver::new(params.initial_seq, recv_latency, recv_window),
+            reorder: Reorder::new(params.peer_flags.marks_retransmissions, recv_latency),
             acker: Acker::new(first_index(params.initial_seq), at),
             arrivals: Arrivals::new(),
             sender: Sender::new(&params, at),
@@ -253,6 +256,7 @@ impl Connection {
             pkt_rcv_avail: self.receiver.free(),
             ms_rcv_tsbpd_delay: (self.recv_latency / MS) as u64,
             mbps_recv_rate: self.received.rate(self.now) * 8e-6,
+            ms_reorder_hold: self.reorder.hold(&self.rtt) as f64 / 1e3,
             us_drift: self.clock.drift(),
             pkt_snd_drop: self.sender.dropped(),
             pkt_flight_size: self.sender.in_flight(),

@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 
-use super::Micros;
-use super::ack::Rtt;
 use super::connection::{CloseReason, Connection, State};
-use super::limits::{ACK_INTERVAL, HEADER_BYTES, REORDER_HOLD_MAX, VIOLATIONS_MAX};
-use super::receiver::Place;
+use super::limits::{ACK_INTERVAL, HEADER_BYTES, VIOLATIONS_MAX};
+use super::receiver::{Place, Times};
 use crate::crypto::Refresh;
 use crate::wire::{Ack, Control, ControlBody, Data, KeyParity, Packet};
 
@@ -70,8 +68,13 @@ impl Connection {
         } else {
             self.stats.pkt_rcv_undecrypt += 1;
         }
-        let nak_at = self.now + reorder_hold(&self.rtt);
-        self.stats.pkt_rcv_loss += self.receiver.store(index, placed.origin, payload, nak_at);
+        let hold = self.reorder.hold(&self.rtt);
+        let times = Times { origin: placed.origin, now: self.now, hold };
+        let stored = self.receiver.store(index, payload, times);
+        self.stats.pkt_rcv_loss += stored.gap;
+        if !data.retransmitted {
+            self.reorder.on_original(stored.late);
+        }
         self.acker.on_data();
     }
 
@@ -155,9 +158,4 @@ impl Connection {
             self.end(CloseReason::Protocol);
         }
     }
-}
-
-/// How long a fresh gap waits for a reordered packet.
-fn reorder_hold(rtt: &Rtt) -> Micros {
-    (rtt.mean / 8).min(REORDER_HOLD_MAX)
 }

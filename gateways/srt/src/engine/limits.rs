@@ -29,8 +29,8 @@ pub(crate) const NAK_INTERVAL_MIN: Micros = 20_000;
 /// Allowance for the time that a burst of retransmissions takes to arrive.
 pub(crate) const NAK_SLACK: Micros = 2_000;
 
-/// Longest that a fresh gap waits for a reordered packet before it is reported.
-pub(crate) const REORDER_HOLD_MAX: Micros = 10_000;
+/// Longest that a fresh gap waits for a reordered packet on a path that is not known to reorder.
+pub(crate) const REORDER_HOLD_MIN: Micros = 10_000;
 
 /// Least distance of two scans of the loss list, so that many small gaps share a NAK.
 pub(crate) const NAK_SCAN_INTERVAL: Micros = 1_000;

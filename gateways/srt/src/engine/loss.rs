@@ -22,6 +22,7 @@ pub(crate) struct LossList {
 struct Run {
     first: u64,
     last: u64,
+    found: Micros,
     due: Micros,
 }
 
@@ -36,16 +37,20 @@ impl LossList {
         if self.runs.is_empty() { None } else { self.next_due }
     }
 
-    /// A gap beyond everything seen so far, to be asked for at `due`.
-    pub(crate) fn append(&mut self, first: u64, last: u64, due: Micros) {
+    /// A gap beyond everything seen so far, found at `now`, to be asked for after `hold`.
+    pub(crate) fn append(&mut self, first: u64, last: u64, now: Micros, hold: Micros) {
+        let due = now + hold;
         self.next_due =
             Some(if self.runs.is_empty() { due } else { self.next_due.map_or(due, |at| at.min(due)) });
-        self.runs.push_back(Run { first, last, due });
+        self.runs.push_back(Run { first, last, found: now, due });
     }
 
-    /// One packet arrived.
-    pub(crate) fn remove(&mut self, index: u64) {
+    /// One packet arrived. When it was found missing, if it was.
+    pub(crate) fn remove(&mut self, index: u64) -> Option<Micros> {
+        let at = self.runs.partition_point(|run| run.last < index);
+        let found = self.runs.get(at).filter(|run| run.first <= index)?.found;
         self.remove_range(index, index, |_, _| ());
+        Some(found)
     }
 
     /// Everything before `index` was given up.
@@ -131,12 +136,13 @@ mod tests {
     #[test]
     fn each_gap_has_its_own_hold_and_period() {
         let mut list = LossList::default();
-        list.append(5, 9, 1_000);
-        list.append(12, 12, 4_000);
+        list.append(5, 9, 0, 1_000);
+        list.append(12, 12, 1_000, 3_000);
         assert_eq!(list.next_due(), Some(1_000));
         assert_eq!(due(&mut list, 1_000), [(5, 9)]);
         assert_eq!(list.next_due(), Some(4_000));
-        list.remove(7);
+        assert_eq!(list.remove(7), Some(0));
+        assert_eq!(list.remove(10), None);
         assert_eq!(due(&mut list, 4_000), [(12, 12)]);
         assert_eq!(due(&mut list, 20_999), []);
         assert_eq!(due(&mut list, 21_000), [(5, 6), (8, 9)]);
@@ -153,7 +159,7 @@ mod tests {
     fn what_does_not_fit_stays_due() {
         let mut list = LossList::default();
         for index in 0..4 {
-            list.append(index * 10, index * 10, 0);
+            list.append(index * 10, index * 10, 0, 0);
         }
         let mut out = Vec::new();
         list.take_due(0, 20_000, |first, _| {
@@ -174,7 +180,7 @@ mod tests {
             for (op, at, len) in ops {
                 match op {
                     0 => {
-                        list.append(end + 1, end + 1 + len, 0);
+                        list.append(end + 1, end + 1 + len, 0, 0);
                         model.extend(end + 1..=end + 1 + len);
                         end += len + 2;
                     }

@@ -18,6 +18,7 @@ mod loss;
 mod params;
 mod rate;
 mod receiver;
+mod reorder;
 mod resend;
 mod sender;
 mod stats;

@@ -56,6 +56,25 @@ pub(crate) enum Place {
     Far,
 }
 
+/// The times of a packet that is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// What it is stamped with, in local time.
+    pub(crate) origin: Micros,
+    pub(crate) now: Micros,
+    /// How long packets missing before it may be late until they are asked for.
+    pub(crate) hold: Micros,
+}
+
+/// What a stored packet revealed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Packets newly found missing before it.
+    pub(crate) gap: u64,
+    /// How long it was known to be missing, if it was.
+    pub(crate) late: Option<Micros>,
+}
+
 impl Receiver {
     /// A buffer that expects `first`.
     pub(crate) fn new(first: Seq, latency: Micros, window: u32) -> Self {
@@ -86,31 +105,25 @@ impl Receiver {
         }
     }
 
-    /// Puts a packet in a slot that [`Receiver::place`] named; `payload` is `None` if no key opened it. Returns how
-    /// many packets are missing right before it that were not known to be; they will be asked for at `nak_at`.
-    pub(crate) fn store(
-        &mut self,
-        index: u64,
-        origin: Micros,
-        payload: Option<Bytes>,
-        nak_at: Micros,
-    ) -> u64 {
+    /// Puts a packet in a slot that [`Receiver::place`] named; `payload` is `None` if no key opened it.
+    pub(crate) fn store(&mut self, index: u64, payload: Option<Bytes>, times: Times) -> Stored {
+        let Times { origin, now, hold } = times;
         self.far = None;
         self.arrived += 1;
         let slot = payload.map_or(Slot::Sealed(origin), |payload| Slot::Stored(origin, payload));
         let next = self.next_index();
         if index < next {
-            self.losses.remove(index);
             self.slots[(index - self.head) as usize] = slot;
-            return 0;
+            let late = self.losses.remove(index).map(|found| now - found);
+            return Stored { gap: 0, late };
         }
         let gap = index - next;
         if gap > 0 {
-            self.losses.append(next, index - 1, nak_at);
+            self.losses.append(next, index - 1, now, hold);
             self.slots.resize_with((index - self.head) as usize, || Slot::Missing);
         }
         self.slots.push_back(slot);
-        gap
+        Stored { gap, late: None }
     }
 
     /// The next payload that is due at `now`, when the peer's clock is corrected by `drift`. A gap before it is given
@@ -283,7 +296,8 @@ mod tests {
     fn put(receiver: &mut Receiver, seq: u32, origin: Micros) -> Place {
         let place = receiver.place(Seq::new(seq));
         if let Place::At(index) = place {
-            receiver.store(index, origin, Some(Bytes::copy_from_slice(&seq.to_be_bytes())), origin + 5_000);
+            let times = Times { origin, now: origin, hold: 5_000 };
+            receiver.store(index, Some(Bytes::copy_from_slice(&seq.to_be_bytes())), times);
         }
         place
     }
@@ -301,7 +315,7 @@ mod tests {
             assert!(matches!(put(&mut receiver, seq, origin), Place::At(_)));
         }
         assert_eq!(receiver.next_due(0), Some(LATENCY));
-        assert_eq!(delivered(&mut receiver, LATENCY - 1), []);
+        assert!(delivered(&mut receiver, LATENCY - 1).is_empty());
         assert_eq!(delivered(&mut receiver, LATENCY + 1_000), [0x7FFF_FFFE, 0x7FFF_FFFF]);
         assert_eq!(receiver.poll(LATENCY + 2_000, 1), None, "drift delays");
         assert_eq!(delivered(&mut receiver, LATENCY + 2_000), [0]);
@@ -374,7 +388,7 @@ mod tests {
         for seq in 0..3 {
             let Place::At(index) = receiver.place(Seq::new(seq)) else { panic!("free") };
             let payload = (seq != 1).then(|| Bytes::from_static(&[0, 0, 0, 9]));
-            receiver.store(index, 0, payload, 0);
+            receiver.store(index, payload, Times { origin: 0, now: 0, hold: 0 });
         }
         assert_eq!(seq_of(receiver.ack_point()), Seq::new(3));
         assert_eq!(receiver.place(Seq::new(1)), Place::Duplicate);

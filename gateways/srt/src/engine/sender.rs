@@ -340,3 +340,153 @@ impl Pacer {
         self.next_at = self.next_at.max(now - PACING_CREDIT) + gap;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::wire::{AckDetail, Packet};
+
+    const LATENCY: Micros = 120_000;
+
+    fn sender(adjust: impl FnOnce(&mut Params)) -> Sender {
+        let mut params = Params::new(1, 2, Seq::new(0x7FFF_FFFE), Instant::now());
+        adjust(&mut params);
+        Sender::new(&params, 0)
+    }
+
+    fn rtt(mean: u32) -> Rtt {
+        let mut rtt = Rtt::default();
+        rtt.adopt(mean, 0);
+        rtt
+    }
+
+    /// Everything that may go out at `now`: numbers, and whether marked as retransmission.
+    fn out(sender: &mut Sender, now: Micros) -> Vec<(u32, bool)> {
+        std::iter::from_fn(|| sender.poll(&rtt(40_000), now))
+            .map(|outgoing| {
+                let Ok(Packet::Data(data)) = Packet::parse(outgoing.datagram) else { panic!("data") };
+                assert_eq!(data.retransmitted, outgoing.retransmission);
+                (data.seq.raw(), data.retransmitted)
+            })
+            .collect()
+    }
+
+    fn ack(next: u32, free: u32) -> Ack {
+        let detail = AckDetail { rtt: 40_000, rtt_var: 0, free, rates: None };
+        Ack { number: 1, next: Seq::new(next), detail: Some(detail) }
+    }
+
+    fn nak(sender: &mut Sender, first: u32, last: u32, now: Micros) -> Asked {
+        let words = [first | 0x8000_0000, last];
+        let body: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        sender.on_nak(&body, now).expect("sent")
+    }
+
+    #[test]
+    fn packets_carry_their_origin_and_message_numbers_skip_zero() {
+        let mut sender = sender(|_| ());
+        sender.message = 0x03FF_FFFF;
+        for now in [5, 6] {
+            assert!(sender.push(b"payload", None, now));
+        }
+        for (message, timestamp) in [(0x03FF_FFFF, 5), (1, 6)] {
+            let outgoing = sender.poll(&Rtt::default(), 1_000).expect("unsent");
+            let Ok(Packet::Data(data)) = Packet::parse(outgoing.datagram) else { panic!("data") };
+            assert_eq!(
+                (data.message, data.timestamp, data.position, data.destination),
+                (message, timestamp, 3, 2)
+            );
+            assert_eq!(data.payload, Bytes::from_static(b"payload"));
+        }
+    }
+
+    #[test]
+    fn resends_once_per_round_trip_and_only_what_can_still_arrive() {
+        let mut sender = sender(|_| ());
+        for now in 0..4 {
+            sender.push(b"payload", None, now * 30_000);
+        }
+        assert_eq!(out(&mut sender, 90_000).len(), 4);
+        assert_eq!(nak(&mut sender, 0x7FFF_FFFF, 1, 100_000), Asked { packets: 3, gone: None });
+        sender.push(b"payload", None, 100_000);
+        let all = [(2, false), (0x7FFF_FFFF, true), (0, true), (1, true)];
+        assert_eq!(out(&mut sender, 100_000), all, "new ones first");
+        nak(&mut sender, 0x7FFF_FFFF, 1, 125_000);
+        assert_eq!(out(&mut sender, 125_000), []);
+        nak(&mut sender, 0x7FFF_FFFF, 1, 160_000);
+        assert_eq!(out(&mut sender, 160_000), [(0, true), (1, true)], "30 ms + latency are over");
+        assert_eq!(30_000 + LATENCY, 150_000);
+    }
+
+    #[test]
+    fn the_peer_s_window_holds_new_packets_back() {
+        let mut sender = sender(|params| params.flow_window = 3);
+        for _ in 0..6 {
+            sender.push(b"payload", None, 0);
+        }
+        assert_eq!(out(&mut sender, 0), [(0x7FFF_FFFE, false), (0x7FFF_FFFF, false), (0, false)]);
+        assert!(sender.on_ack(&ack(0, 0), 10));
+        assert_eq!(out(&mut sender, 10), [(1, false)], "two at least");
+        assert!(!sender.on_ack(&ack(3, 9), 10), "not sent yet");
+        assert!(sender.on_ack(&ack(0x7FFF_FFFF, 9), 10), "an old one changes nothing but the window");
+        assert_eq!(out(&mut sender, 10), [(2, false)]);
+        assert_eq!(sender.in_flight(), 3);
+    }
+
+    #[test]
+    fn drops_what_is_too_late_and_says_so() {
+        let mut sender = sender(|_| ());
+        for now in 0..3 {
+            sender.push(b"payload", None, now * 100_000);
+        }
+        out(&mut sender, 200_000);
+        assert!(sender.on_ack(&ack(0x7FFF_FFFF, 9), 200_000));
+        let rtt = rtt(40_000);
+        let due = 100_000 + TOO_LATE_MIN + TOO_LATE_SLACK;
+        assert_eq!(sender.next_timeout(&rtt, 200_000), Some(due));
+        sender.advance(&rtt, due);
+        assert_eq!((sender.dropped(), sender.buffered()), (1, 1));
+        let lost = Seq::new(0x7FFF_FFFF);
+        assert_eq!(
+            nak(&mut sender, 0x7FFF_FFF0, 0x7FFF_FFFF, due).gone,
+            Some((lost, lost)),
+            "not the acknowledged"
+        );
+        assert_eq!(nak(&mut sender, 0x7FFF_FFFF, 0x7FFF_FFFF, due + 1).gone, None, "too soon");
+        assert!(sender.on_ack(&ack(0, 9), due + 2));
+        assert_eq!(
+            nak(&mut sender, 0x7FFF_FFFF, 0x7FFF_FFFF, due + 90_000).gone,
+            None,
+            "overtaken by an ACK"
+        );
+    }
+
+    #[test]
+    fn a_bandwidth_limit_spreads_packets() {
+        let mut sender = sender(|params| params.max_bandwidth = Some(1_000_000));
+        for _ in 0..10 {
+            sender.push(&[0; 956], None, 100_000);
+        }
+        // A packet of 1000 bytes per millisecond, and three milliseconds of credit.
+        assert_eq!(out(&mut sender, 100_000).len(), 4);
+        assert_eq!(sender.next_timeout(&rtt(1), 100_000), Some(101_000));
+        assert_eq!(out(&mut sender, 100_999).len(), 0);
+        assert_eq!(out(&mut sender, 101_000).len(), 1);
+        assert_eq!(out(&mut sender, 103_000).len(), 2);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_drop_fills_the_buffer() {
+        let mut sender = sender(|params| params.peer_flags.drops_too_late = false);
+        let mut taken = 0;
+        while sender.push(b"payload", None, taken) {
+            taken += 1;
+        }
+        assert_eq!(taken, Micros::from(DEFAULT_WINDOW));
+        assert_eq!(sender.dropped(), 1);
+        sender.advance(&Rtt::default(), 60_000_000);
+        assert_eq!(sender.buffered(), DEFAULT_WINDOW as usize);
+    }
+}

@@ -42,6 +42,8 @@ pub struct Stats {
     pub ms_rcv_tsbpd_delay: u64,
     /// Bits per second received over the last second, in millions.
     pub mbps_recv_rate: f64,
+    /// How long a fresh gap waits for a reordered packet, milliseconds (libsrt's pktReorderTolerance as a time).
+    pub ms_reorder_hold: f64,
     /// Correction of the peer's clock since the handshake, microseconds.
     pub us_drift: i64,
 
