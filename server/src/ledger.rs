@@ -112,3 +112,78 @@ fn log(message: &'static str, row: &Row) {
         "{message}",
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use moqgate_core::{
+        Credential, Direction, Frame, Gate, OpenAdmission, OriginConfig, Path, PublishOptions, Request,
+        Timestamp, TrackInfo,
+    };
+
+    use super::*;
+
+    const BYTES: u64 = 7;
+
+    /// Publishes one frame of seven bytes, and is gone.
+    async fn publish(origin: &Origin, now: Instant) {
+        let gate = Gate::new(origin.clone(), Arc::new(OpenAdmission));
+        let path = Path::new("live/a").expect("a right path");
+        let request = Request {
+            protocol: Protocol::Srt,
+            direction: Direction::Publish,
+            path: path.clone(),
+            credential: Credential::None,
+            peer: ([127, 0, 0, 1], 1).into(),
+        };
+        let grant = gate.admit(&request).await.expect("open");
+        let session = gate.open(request, grant, SystemTime::UNIX_EPOCH, None);
+        let broadcast =
+            session.publisher().publish(&path, PublishOptions::default(), now).expect("nobody else is there");
+        let info =
+            TrackInfo { name: "video".into(), timescale: 1_000_000, priority: 0, max_age: Duration::ZERO };
+        let mut group =
+            broadcast.create_track(info).expect("a new track").append_group().expect("it is open");
+        let payload = Bytes::from_static(&[0; BYTES as usize]);
+        group
+            .push(Frame { timestamp: Timestamp::from_micros(0), received: now, payload })
+            .expect("it is open");
+    }
+
+    fn bytes(ledger: &Ledger, origin: &Origin) -> (u64, u64) {
+        let (snapshot, dropped) = ledger.read(origin);
+        let live = snapshot.usage.iter().map(|row| row.ingress.bytes).sum();
+        (live, dropped.values().map(|sides| sides.ingress.bytes).sum())
+    }
+
+    #[tokio::test]
+    async fn a_row_is_dropped_after_an_idle_hour_and_stays_in_the_sums() {
+        let (ledger, origin) = (Ledger::default(), Origin::new(OriginConfig::default()));
+        let start = Instant::now();
+        publish(&origin, start).await;
+        assert_eq!(ledger.report(&origin, start), []);
+        // Somebody else publishes there half an hour later: the hour begins again.
+        let half = start + ROW_IDLE_MAX / 2;
+        publish(&origin, half).await;
+        assert_eq!(ledger.report(&origin, half), []);
+        assert_eq!(ledger.report(&origin, start + ROW_IDLE_MAX), []);
+        assert_eq!(bytes(&ledger, &origin), (2 * BYTES, 0));
+
+        let gone = ledger.report(&origin, half + ROW_IDLE_MAX);
+        assert_eq!(gone.iter().map(|row| row.ingress.bytes).collect::<Vec<_>>(), [2 * BYTES]);
+        assert_eq!(bytes(&ledger, &origin), (0, 2 * BYTES));
+
+        publish(&origin, half + ROW_IDLE_MAX).await;
+        assert_eq!(bytes(&ledger, &origin), (BYTES, 2 * BYTES));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_was_never_looked_at_is_not_idle() {
+        let (ledger, origin) = (Ledger::default(), Origin::new(OriginConfig::default()));
+        let start = Instant::now();
+        publish(&origin, start).await;
+        assert_eq!(ledger.report(&origin, start + 2 * ROW_IDLE_MAX), []);
+    }
+}
