@@ -1,10 +1,12 @@
-//! The importer of one broadcast, and what the log hears of damage.
+//! The importer and the publisher of one broadcast, and what the log hears of damage.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use moqgate_core::{BroadcastProducer, Path};
+use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
 use moqgate_mux::ts::{ImportConfig, ImportStats, Importer};
 use tracing::warn;
 
@@ -14,24 +16,43 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Transport stream in, frames of a broadcast out.
 pub(crate) struct Import {
     importer: Importer,
-    broadcast: BroadcastProducer,
+    publisher: Publisher,
     damage: Damage,
+}
+
+/// The two clocks: `at` stamps frames, `wall_ms` (since 2020) rides in the catalog.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    at: Instant,
+    wall_ms: u64,
+}
+
+impl Now {
+    pub(crate) fn read() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS);
+        Self { at: Instant::now(), wall_ms }
+    }
 }
 
 impl Import {
     pub(crate) fn new(broadcast: BroadcastProducer) -> Self {
         let damage = Damage { path: broadcast.info().path().clone(), logged: None, told: 0 };
-        Self { importer: Importer::new(ImportConfig::default()), broadcast, damage }
+        let publisher = Publisher::new(broadcast, PublisherConfig::default());
+        Self { importer: Importer::new(ImportConfig::default()), publisher, damage }
     }
 
     /// Takes all payloads of `batch`, in order.
-    pub(crate) fn push(&mut self, batch: &mut VecDeque<Bytes>, now: Instant) {
+    ///
+    /// # Errors
+    /// The broadcast is not ours any more.
+    pub(crate) fn push(&mut self, batch: &mut VecDeque<Bytes>, now: Now) -> Result<(), PublishError> {
         for payload in batch.drain(..) {
             self.importer.push(&payload);
-            self.drain(now);
+            self.drain(now)?;
         }
-        self.handle_timeout(now);
-        self.damage.look(&self.importer.stats(), now);
+        self.damage.look(&self.importer.stats(), now.at);
+        self.handle_timeout(now)
     }
 
     /// When [`Import::handle_timeout`] has something to do.
@@ -40,20 +61,27 @@ impl Import {
     }
 
     /// Gives out what is complete because nothing followed it.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.importer.handle_timeout(now);
-        self.drain(now);
+    ///
+    /// # Errors
+    /// The broadcast is not ours any more.
+    pub(crate) fn handle_timeout(&mut self, now: Now) -> Result<(), PublishError> {
+        self.importer.handle_timeout(now.at);
+        self.drain(now)
     }
 
     /// Gives out the rest and ends every track and the broadcast.
-    pub(crate) fn finish(mut self, now: Instant) {
+    pub(crate) fn finish(mut self, now: Now) {
         self.importer.finish();
-        self.drain(now);
-        drop(self.broadcast);
+        // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
+        self.drain(now).ok();
+        self.publisher.finish();
     }
 
-    fn drain(&mut self, _now: Instant) {
-        while self.importer.poll().is_some() {}
+    fn drain(&mut self, now: Now) -> Result<(), PublishError> {
+        while let Some(event) = self.importer.poll() {
+            self.publisher.apply(event, now.at, now.wall_ms)?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use moqgate_core::{BroadcastProducer, Session};
 use tokio::sync::mpsc;
 
-use crate::import::Import;
+use crate::import::{Import, Now};
 use crate::queue::Outlet;
 
 /// What a broadcast's task tells the port when it ends, however it ends.
@@ -56,21 +56,24 @@ pub(crate) async fn ingest(
     let mut import = Import::new(broadcast);
     let mut batch = VecDeque::new();
     let why = loop {
-        tokio::select! {
+        let applied = tokio::select! {
             more = payloads.take(&mut batch) => {
                 if !more {
                     break None;
                 }
-                import.push(&mut batch, Instant::now());
+                import.push(&mut batch, Now::read())
             }
-            () = sleep_until(import.timeout()) => import.handle_timeout(Instant::now()),
+            () = sleep_until(import.timeout()) => import.handle_timeout(Now::read()),
             reason = session.killed() => break Some(reason.to_string()),
+        };
+        if let Err(error) = applied {
+            break Some(error.to_string());
         }
     };
     if let Some(why) = why {
         ending.because(why);
     }
-    import.finish(Instant::now());
+    import.finish(Now::read());
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -73,16 +73,17 @@ impl Wire {
         let mut chunks = batch.memory.chunks_exact_mut(BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        batch.filled = 0;
+        let mut filled = 0;
         let received = self.socket.try_io(Interest::READABLE, || {
-            self.state.recv((&self.socket).into(), &mut slices, &mut batch.meta)
+            filled = self.state.recv((&self.socket).into(), &mut slices, &mut batch.meta)?;
+            // A batch with room left has emptied the socket. Saying so here saves the call that would find it empty;
+            // what arrives from now on raises a new event.
+            if filled < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
+        batch.filled = filled;
         match received {
-            Ok(count) => {
-                batch.filled = count;
-                Ok(count > 0)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(filled > 0),
             Err(error) => Err(error),
         }
     }

@@ -150,10 +150,21 @@ async fn ffmpeg_pushes_and_leaves() {
                 && bench.link("live/cam0", "receive_rate_mbps") > 0.0
         })
         .await;
+    bench.until("tracks", |bench| kinds(bench) == ["audio", "video"]).await;
     stop_gently(encoder);
     bench.until("gone", |bench| bench.metrics.live() == 0).await;
     bench.until("session gone", |bench| bench.session("live/cam0").is_none()).await;
+    assert_eq!(kinds(&bench), [""; 0]);
     bench.stop().await;
+}
+
+/// Kinds of media tracks of the only broadcast, sorted.
+fn kinds(bench: &Bench) -> Vec<String> {
+    let broadcasts = bench.gate.origin().broadcasts();
+    let tracks = broadcasts.iter().flat_map(|broadcast| &broadcast.tracks);
+    let mut kinds: Vec<_> = tracks.map(|track| track.kind.to_string()).collect();
+    kinds.sort();
+    kinds
 }
 
 #[tokio::test(flavor = "multi_thread")]
