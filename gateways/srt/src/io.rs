@@ -50,6 +50,7 @@ impl Wire {
         }
         socket.bind(&address.into())?;
         let state = UdpSocketState::new((&socket).into())?;
+        // Linux grants what it may, other systems refuse what they may not.
         for size in [RECEIVE_BUFFER, RECEIVE_BUFFER / 2, RECEIVE_BUFFER / 4] {
             if socket.set_recv_buffer_size(size).is_ok() {
                 break;
@@ -61,6 +62,11 @@ impl Wire {
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Bytes of receive buffer that the kernel granted, and that were asked for.
+    pub(crate) fn receive_buffer(&self) -> (usize, usize) {
+        (self.state.recv_buffer_size((&self.socket).into()).unwrap_or_default(), RECEIVE_BUFFER)
     }
 
     /// Waits until there may be something to receive.

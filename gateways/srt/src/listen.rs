@@ -6,16 +6,17 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::Gate;
+use moqgate_core::{Gate, Path};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::accept::{Acceptor, Call, CallKey, MAX_PENDING, Rules, Silence, Verdict, place};
 use crate::admit::{Admitted, Decision, Judge, canonical};
@@ -61,6 +62,10 @@ impl Listener {
         let socket_error = |source| BindError::Socket { address, source };
         let wire = Wire::bind(address).map_err(socket_error)?;
         let local = wire.local_addr().map_err(socket_error)?;
+        let (granted, wanted) = wire.receive_buffer();
+        if granted < wanted / 4 {
+            info!(granted, wanted, "small SRT receive buffer: raise net.core.rmem_max to lose fewer packets");
+        }
         Ok(Self { port: Port::new(config, gate, wire, local), local })
     }
 
@@ -101,7 +106,7 @@ struct Port {
 /// What the handshake's state machine does not need to know of a pending caller.
 struct PendingRoute {
     route: Route,
-    path: moqgate_core::Path,
+    path: Path,
 }
 
 impl Port {
@@ -187,7 +192,11 @@ impl Port {
                 None => self.metrics.ignore(Ignored::Unknown),
                 // The id alone is no proof: it is sent in the clear.
                 Some(line) if line.route.peer != route.peer => self.metrics.ignore(Ignored::WrongAddress),
-                Some(line) => line.handle(datagram, now),
+                Some(line) => {
+                    if contain(|| line.handle(datagram, now)).is_none() {
+                        self.over.push((id, CloseReason::Protocol));
+                    }
+                }
             },
         }
     }
@@ -207,7 +216,7 @@ impl Port {
                 Silence::Waiting => Ignored::Waiting,
             }),
             Verdict::Reply(reply) => {
-                self.metrics.inductions.fetch_add(1, Relaxed);
+                self.metrics.replies.fetch_add(1, Relaxed);
                 self.send(&reply, route);
             }
             Verdict::Refuse { reply, reject, detail } => {
@@ -245,14 +254,7 @@ impl Port {
         self.metrics.waiting.store(self.acceptor.waiting() as u64, Relaxed);
     }
 
-    fn admit(
-        &mut self,
-        key: CallKey,
-        route: Route,
-        path: moqgate_core::Path,
-        admitted: Admitted,
-        now: Instant,
-    ) {
+    fn admit(&mut self, key: CallKey, route: Route, path: Path, admitted: Admitted, now: Instant) {
         let local_id = self.fresh_id();
         let Some(accepted) = self.acceptor.accept(key, local_id, now) else { return };
         let Admitted { session, broadcast, link, crypto } = admitted;
@@ -296,11 +298,17 @@ impl Port {
         }
         let mut next = self.acceptor.poll_timeout();
         for (id, line) in &mut self.lines {
-            if line.is_due(now)
-                && let Some(reason) = line.pump(&mut tools, now)
-            {
-                self.over.push((*id, reason));
-            } else if let Some(at) = line.deadline() {
+            if line.is_due(now) {
+                let closed = contain(|| line.pump(&mut tools, now)).unwrap_or_else(|| {
+                    tools.payloads.clear();
+                    Some(CloseReason::Protocol)
+                });
+                if let Some(reason) = closed {
+                    self.over.push((*id, reason));
+                    continue;
+                }
+            }
+            if let Some(at) = line.deadline() {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
@@ -357,6 +365,15 @@ impl Port {
         drop(self);
         tasks.wait().await;
     }
+}
+
+/// Works on one connection. A fault in its engine ends that connection and no other; `None` says that it happened.
+fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        error!("a fault in the SRT engine ended a connection");
+    }
+    done.ok()
 }
 
 async fn sleep_until(at: Option<Instant>) {
