@@ -42,6 +42,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// Socket ids have 30 bits: libsrt uses the next one to mark groups.
 const ID_MASK: u32 = (1 << 30) - 1;
 
+/// Refusals named in the log per second.
+const REFUSALS_LOGGED: u32 = 20;
+
 /// A bound SRT listener.
 pub struct Listener {
     port: Port,
@@ -101,6 +104,24 @@ struct Port {
     metrics: Arc<Metrics>,
     payloads: Vec<Bytes>,
     over: Vec<(u32, CloseReason)>,
+    refusal_log: LogLimit,
+}
+
+/// Strangers can be refused as often as they like; the metrics count all of them, the log names some.
+#[derive(Debug)]
+struct LogLimit {
+    second: Instant,
+    lines: u32,
+}
+
+impl LogLimit {
+    fn allows(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            *self = Self { second: now, lines: 0 };
+        }
+        self.lines += 1;
+        self.lines <= REFUSALS_LOGGED
+    }
 }
 
 /// What the handshake's state machine does not need to know of a pending caller.
@@ -135,6 +156,7 @@ impl Port {
             metrics: Arc::new(Metrics::new(local)),
             payloads: Vec::new(),
             over: Vec::new(),
+            refusal_log: LogLimit { second: Instant::now(), lines: 0 },
         }
     }
 
@@ -220,7 +242,7 @@ impl Port {
                 self.send(&reply, route);
             }
             Verdict::Refuse { reply, reject, detail } => {
-                self.log_refusal(route.peer, reject, &detail);
+                self.log_refusal(route.peer, reject, &detail, now);
                 self.send(&reply, route);
             }
             Verdict::Ask(call) => self.ask(*call, route, shutdown, now),
@@ -271,13 +293,16 @@ impl Port {
 
     fn refuse(&mut self, key: CallKey, route: Route, reject: Reject, detail: &str, now: Instant) {
         if let Some(reply) = self.acceptor.refuse(key, reject, now) {
-            self.log_refusal(route.peer, reject, detail);
+            self.log_refusal(route.peer, reject, detail, now);
             self.send(&reply, route);
         }
     }
 
-    fn log_refusal(&self, peer: SocketAddr, reject: Reject, detail: &str) {
+    fn log_refusal(&mut self, peer: SocketAddr, reject: Reject, detail: &str, now: Instant) {
         self.metrics.refuse(reject);
+        if !self.refusal_log.allows(now) {
+            return;
+        }
         let (peer, code) = (canonical(peer), reject.reason());
         info!(%peer, reason = reject.as_str(), code, detail, "SRT caller refused");
     }
@@ -380,5 +405,19 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_logged_up_to_a_rate() {
+        let start = Instant::now();
+        let mut limit = LogLimit { second: start, lines: 0 };
+        let allowed = (0..1000).filter(|_| limit.allows(start)).count();
+        assert_eq!(allowed, REFUSALS_LOGGED as usize);
+        assert!(limit.allows(start + Duration::from_secs(1)));
     }
 }

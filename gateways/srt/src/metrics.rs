@@ -20,21 +20,12 @@ pub enum Ignored {
     Unknown,
     /// To a connection's socket id, from another address than the connection's.
     WrongAddress,
-    /// A new caller while the listener stops.
-    Stopping,
 }
 
 impl Ignored {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 7] = [
-        Self::Malformed,
-        Self::Handshake,
-        Self::Cookie,
-        Self::Waiting,
-        Self::Unknown,
-        Self::WrongAddress,
-        Self::Stopping,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::Handshake, Self::Cookie, Self::Waiting, Self::Unknown, Self::WrongAddress];
 
     /// Metric label.
     pub const fn as_str(self) -> &'static str {
@@ -45,7 +36,6 @@ impl Ignored {
             Self::Waiting => "waiting",
             Self::Unknown => "unknown_destination",
             Self::WrongAddress => "wrong_address",
-            Self::Stopping => "stopping",
         }
     }
 }
