@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moqgate_core::{Cost, Start, Subscription};
 
-use crate::wire::{self, HOPS_MAX, Range, Terms, VARINT_MAX, Version};
+use crate::wire::{self, HOPS_MAX, Range, Terms, VARINT_MAX};
 
 /// Least maximum age that we ask for. Released publishers leave out every group of a burst but the newest at 0, and
 /// live viewers ask for 0; how old a group a viewer gets is decided where it is sent to the viewer.
@@ -53,15 +53,13 @@ impl Route {
 
 /// What to ask of the peer so that all readers of a track are served.
 ///
-/// The end of the range stays open: a released relay neither ends nor answers a subscription that has run out of its
-/// range, so readers with an end are ended here, by the first group past it.
-pub(super) fn terms(subscription: Subscription, version: Version) -> Terms {
+/// The end stays open: a released relay neither ends nor answers a subscription that has run out of its range, so
+/// readers with an end are ended here, by the first group past it.
+pub(super) fn terms(subscription: Subscription) -> Terms {
     let start = match subscription.start {
         Start::From(sequence) => Some(sequence),
         Start::Latest | Start::WithinAge => None,
     };
-    // On 06 the raw floor 0 means no constraint.
-    let start = start.filter(|sequence| *sequence > 0 || !version.has_frame_bounds());
     Terms {
         priority: subscription.priority,
         ordered: 0,
@@ -117,10 +115,10 @@ mod tests {
     #[test]
     fn readers_are_served_together() {
         let wanted = Subscription { start: Start::From(0), end: Some(9), ..Subscription::default() };
-        assert_eq!(terms(wanted, Version::Lite05).range, Range { start: Some(0), ..Range::default() });
-        assert_eq!(terms(wanted, Version::Lite06).range, Range::default());
-        assert_eq!(terms(wanted, Version::Lite06).max_age, MAX_AGE_MIN);
-        let wanted = Subscription { max_age: Duration::from_secs(9), ..wanted };
-        assert_eq!(terms(wanted, Version::Lite06).max_age, Duration::from_secs(9));
+        assert_eq!(terms(wanted).range, Range { start: Some(0), ..Range::default() });
+        assert_eq!(terms(wanted).max_age, MAX_AGE_MIN);
+        let wanted = Subscription { max_age: Duration::from_secs(9), start: Start::From(4), ..wanted };
+        assert_eq!(terms(wanted).max_age, Duration::from_secs(9));
+        assert_eq!(terms(wanted).range.start, Some(4));
     }
 }

@@ -183,7 +183,7 @@ impl Served<'_> {
             return;
         }
         self.timer = None;
-        let terms = terms(wanted, self.shared.link.version);
+        let terms = terms(wanted);
         match &mut self.feed {
             Some(feed) => feed.update(terms).await,
             None => self.subscribe(terms).await,
@@ -205,7 +205,7 @@ impl Served<'_> {
             // Somebody came back this very moment; the change is about to be seen.
             (Timer::Linger, Some(_)) => None,
             (Timer::Resume, Some(wanted)) => {
-                self.subscribe(terms(wanted, self.shared.link.version)).await;
+                self.subscribe(terms(wanted)).await;
                 None
             }
         }

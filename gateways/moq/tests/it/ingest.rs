@@ -387,3 +387,59 @@ async fn who_only_subscribes_is_not_asked() {
     drop(subscriber);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn noise_costs_a_peer_its_streams_or_its_session_and_nobody_else_anything() {
+    let server = Server::start(OUR_HOP);
+    let good = Peer::connect(server.address, Lite06).await;
+    let mut announcements = good.announcing().await;
+    announcements.send(&start("good", &[])).await;
+    let viewer = local(&server.gate, Protocol::Webrtc);
+    let seen = within("announcement", viewer.consumer().wait(&path("good"))).await.expect("allowed");
+    for version in Version::PREFERENCE {
+        for kind in 0..8 {
+            let noisy = Peer::connect(server.address, version).await;
+            for seed in 0..32_u64 {
+                let bytes = noise(kind, seed);
+                // The gateway may have had enough at any moment.
+                if let Ok(mut stream) = noisy.quic.open_uni().await {
+                    let _closed = stream.write_all(&bytes).await;
+                    let _closed = if seed % 2 == 0 { stream.finish() } else { Ok(()) };
+                }
+                let Ok(Ok((mut stream, _))) =
+                    tokio::time::timeout(Duration::from_secs(1), noisy.quic.open_bi()).await
+                else {
+                    break;
+                };
+                let _closed = stream.write_all(&bytes).await;
+                let _closed = noisy.quic.send_datagram(bytes.into());
+            }
+        }
+    }
+    assert!(!seen.is_closed());
+    let publisher = async {
+        good.describe("good", "v", &INFO).await;
+        good.subscribed().await
+    };
+    let reader = within("reader", seen.subscribe("v", Subscription::default()));
+    let (reader, (_stream, subscribe)) = tokio::join!(reader, publisher);
+    good.whole_group(subscribe.id, 0, &[(0, b"fine")]).await;
+    let group = next_group(&mut reader.expect("accepted")).await.expect("a group");
+    assert_eq!(payloads(&drain(group).await), [&b"fine"[..]]);
+    drop((good, seen));
+    server.stop().await;
+}
+
+/// A stream type, a plausible length, and bytes that mean nothing (SplitMix64).
+fn noise(kind: u8, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_add(u64::from(kind) << 32);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).to_le_bytes()
+    };
+    let length = usize::from(next()[0] % 64);
+    let mut bytes = vec![kind, length as u8];
+    bytes.extend((0..=length / 8).flat_map(|_| next().map(|byte| if byte < 200 { byte % 12 } else { byte })));
+    bytes
+}
