@@ -122,6 +122,7 @@ mod tests {
     use std::future::{pending, ready};
 
     use moqgate_core::OriginConfig;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -159,14 +160,15 @@ mod tests {
     async fn importers_end_before_viewers_are_told() {
         let running = running();
         let (ingest, viewers) = (running.ingest.token(), running.viewers.token());
-        let told = viewers.clone();
+        let (told, (seen, was_told)) = (viewers.clone(), oneshot::channel());
         running.ingest.spawn(async move {
             ingest.cancelled().await;
             tokio::time::sleep_until(Instant::now() + Duration::from_secs(1)).await;
-            assert!(!told.is_cancelled());
+            let _ = seen.send(told.is_cancelled());
         });
         running.viewers.spawn(async move { viewers.cancelled().await });
         assert!(is_success(running.stop(Reason::Signal("test"), pending()).await));
+        assert_eq!(was_told.await, Ok(false));
     }
 
     #[tokio::test(start_paused = true)]

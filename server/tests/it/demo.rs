@@ -19,8 +19,25 @@ fn the_clip_is_a_publisher_like_any_other() {
     };
     gateway.until("packets", |gateway| packets(gateway).filter(|&count| count > 10));
 
-    let usage = gateway.get("/api/v1/usage?path=demo").json();
-    assert_eq!(usage["usage"][0]["ingress"]["announced"], serde_json::json!({"opened": 1, "closed": 0}));
+    let tracks = gateway.until("tracks", |gateway| {
+        let tracks = gateway.get("/api/v1/broadcasts").json()["broadcasts"][0]["tracks"].clone();
+        tracks.as_array().filter(|tracks| tracks.len() == 2).cloned()
+    });
+    let video = tracks.iter().find(|track| track["kind"] == "video").expect("a picture");
+    assert!(video["codec"].as_str().is_some_and(|codec| codec.starts_with("avc3.")), "{video}");
+    assert_eq!((&video["width"], &video["height"]), (&640.into(), &360.into()));
+    let audio = tracks.iter().find(|track| track["kind"] == "audio").expect("a tone");
+    assert_eq!((&audio["codec"], &audio["width"]), (&"mp4a.40.2".into(), &serde_json::Value::Null));
+
+    let usage = gateway.until("frames", |gateway| {
+        let usage = gateway.get("/api/v1/usage?path=demo").json();
+        usage["usage"][0]["ingress"]["frames"].as_u64().filter(|&frames| frames > 10).map(|_| usage)
+    });
+    let row = &usage["usage"][0];
+    assert_eq!((&row["tier"], &row["protocol"]), (&"".into(), &"srt".into()));
+    assert_eq!(row["ingress"]["announced"], serde_json::json!({"opened": 1, "closed": 0}));
+    assert_eq!(row["ingress"]["active"], serde_json::json!({"opened": 1, "closed": 0}));
+    assert_eq!((&row["egress"]["bytes"], &row["ingress"]["fetches"]), (&0.into(), &0.into()));
     assert_eq!(
         usage["sessions"][0],
         serde_json::json!({"tier": "", "protocol": "srt", "opened": 1, "closed": 0})
