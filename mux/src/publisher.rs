@@ -75,9 +75,9 @@ pub struct Publisher {
     config: PublisherConfig,
     catalog: Option<TrackProducer>,
     sent: Option<String>,
-    /// Tracks have ended since the last catalog. It is told with whatever comes next: when the whole input ends,
-    /// nothing does, and readers are not sent away from tracks that they have not read to the end.
-    ended: bool,
+    /// Tracks came, changed or ended since the last catalog. All of it is told at once, before the next frame: when
+    /// the whole input ends there is none, and readers are not sent away from tracks that they have not read to the end.
+    stale: bool,
     tracks: BTreeMap<TrackId, Media>,
     next_name: u32,
     timeline: Timeline,
@@ -99,7 +99,7 @@ impl Publisher {
             config,
             catalog: catalog.ok(),
             sent: None,
-            ended: false,
+            stale: false,
             tracks: BTreeMap::new(),
             next_name: 0,
             timeline: Timeline::default(),
@@ -123,23 +123,21 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]: the broadcast is over and nothing was published.
     pub fn apply(&mut self, event: Event, received: Instant, wall_ms: u64) -> Result<(), PublishError> {
-        let listed = std::mem::take(&mut self.ended);
-        let changed = match event {
-            Event::Track(track) => self.open(track).map(|()| true)?,
-            Event::Config { track, config } => self.configure(track, config).map(|()| true)?,
-            Event::Frame { track, frame } => self.frame(track, frame, received).map(|()| listed)?,
-            Event::TrackEnd(id) => {
-                self.end(id);
-                false
+        match event {
+            Event::Track(track) => self.open(track)?,
+            Event::Config { track, config } => self.configure(track, config)?,
+            Event::TrackEnd(id) => self.end(id),
+            Event::Frame { track, frame } => {
+                self.announce(received, wall_ms)?;
+                self.frame(track, frame, received)?;
             }
             Event::Discontinuity => {
                 self.tracks.values_mut().for_each(Media::interrupt);
                 self.timeline.interrupt();
-                listed
             }
-            Event::Problem(_) => listed,
-        };
-        if changed { self.announce(received, wall_ms) } else { Ok(()) }
+            Event::Problem(_) => {}
+        }
+        Ok(())
     }
 
     /// Ends all tracks and the broadcast.
@@ -154,10 +152,11 @@ impl Publisher {
         if let Some(media) = self.tracks.remove(&id) {
             media.finish();
         }
-        self.ended = true;
+        self.stale = true;
     }
 
     fn open(&mut self, track: Track) -> Result<(), PublishError> {
+        self.stale = true;
         if self.tracks.len() >= RENDITIONS_MAX {
             self.stats.tracks_refused += 1;
             return Ok(());
@@ -190,6 +189,7 @@ impl Publisher {
     /// New parameters. Another coding cannot go on under the same name: players have chosen a decoder by it.
     fn configure(&mut self, id: TrackId, config: CodecConfig) -> Result<(), PublishError> {
         let Some(media) = self.tracks.get_mut(&id) else { return Ok(()) };
+        self.stale = true;
         if media.track.config.suffix() == config.suffix() {
             media.track.config = config;
             return Ok(());
@@ -215,6 +215,9 @@ impl Publisher {
 
     /// Sends the catalog and sets the status, if they differ from the last ones.
     fn announce(&mut self, received: Instant, wall_ms: u64) -> Result<(), PublishError> {
+        if !std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
         let catalog = self.tracks.values().fold(Catalog::default(), |mut catalog, media| {
             list(&mut catalog, media.name(), &media.track);
             catalog

@@ -241,19 +241,25 @@ fn the_catalog_changes_with_the_tracks_and_only_then() {
     );
     apply(&mut publisher, &rig, [Event::Config { track: TrackId(0), config: video(1920) }]);
     apply(&mut publisher, &rig, [Event::Problem(Problem { track: None, reason: "x" }), Event::Discontinuity]);
+    assert_eq!(
+        catalogs(&viewer).len(),
+        1,
+        "what changes together is told together, before the frame that needs it"
+    );
+    apply(&mut publisher, &rig, [frame(0, 20, true)]);
     let sent = catalogs(&viewer);
     let widths = |catalog: &Catalog| catalog.video.renditions["0.avc3"].coded_width;
-    assert_eq!(sent.iter().map(widths).collect::<Vec<_>>(), [Some(1280), Some(1280), Some(1920)]);
-    assert_eq!(sent[2].audio.renditions.len(), 1);
+    assert_eq!(sent.iter().map(widths).collect::<Vec<_>>(), [Some(1280), Some(1920)]);
+    assert_eq!(sent[0].audio.renditions.len(), 1);
     assert_eq!(times(&read(&viewer, catalog::TRACK))[0], [1_234_000]);
 
     // A track that ends is told with what comes next; a whole input that ends is not.
     apply(&mut publisher, &rig, [Event::TrackEnd(TrackId(1))]);
-    assert_eq!(catalogs(&viewer).len(), 3);
+    assert_eq!(catalogs(&viewer).len(), 2);
     apply(&mut publisher, &rig, [frame(0, 40, true)]);
-    assert_eq!(catalogs(&viewer)[3].audio.renditions.len(), 0);
+    assert_eq!(catalogs(&viewer)[2].audio.renditions.len(), 0);
     apply(&mut publisher, &rig, [Event::TrackEnd(TrackId(0))]);
-    assert_eq!(publisher.stats().catalogs, 4);
+    assert_eq!(publisher.stats().catalogs, 3);
     let mut track = ready(viewer.subscribe(catalog::TRACK, Subscription::default())).unwrap();
     publisher.finish();
     let mut context = Context::from_waker(Waker::noop());

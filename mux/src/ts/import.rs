@@ -9,6 +9,7 @@ use super::kind::{Carriage, StreamKind, language};
 use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
 use super::packet::PACKET_BYTES;
 use super::pes::{Class, Pes};
+use super::prelude::Prelude;
 use super::sync::Sync;
 use super::{ImportStats, splice};
 use crate::codec::{Framer, Output, PesUnit, framer};
@@ -40,6 +41,7 @@ impl Importer {
                 clock: Clock::default(),
                 streams: Vec::new(),
                 events: VecDeque::new(),
+                prelude: Prelude::default(),
                 tracks: 0,
                 stats: ImportStats::default(),
             },
@@ -65,11 +67,13 @@ impl Importer {
     /// is set, or after every push.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.engine.flush_idle(now);
+        self.engine.prelude.handle_timeout(now, &mut self.engine.events);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, as of its last call.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.engine.streams.iter().filter_map(|stream| stream.idle.map(|idle| idle.deadline)).min()
+        let idle = self.engine.streams.iter().filter_map(|stream| stream.idle.map(|idle| idle.deadline));
+        idle.chain(self.engine.prelude.poll_timeout()).min()
     }
 
     /// The input is over: gives out everything that is whole, and the end of every track.
@@ -107,6 +111,7 @@ struct Engine {
     clock: Clock,
     streams: Vec<Stream>,
     events: VecDeque<Event>,
+    prelude: Prelude,
     tracks: u32,
     stats: ImportStats,
 }
@@ -139,7 +144,7 @@ impl Engine {
             match found {
                 Demuxed::Program { removed, added } => self.change_program(&removed, added),
                 Demuxed::Refused { reason } => {
-                    self.events.push_back(Event::Problem(Problem { track: None, reason }))
+                    self.emit(Event::Problem(Problem { track: None, reason }));
                 }
                 Demuxed::Pes(pes) => self.read_pes(pes),
                 Demuxed::Section { pid, bytes } => self.read_section(pid, bytes),
@@ -155,8 +160,9 @@ impl Engine {
         for mut stream in std::mem::take(&mut self.streams) {
             stream.framer.flush();
             self.take_outputs(&mut stream);
-            self.events.extend(stream.track.map(Event::TrackEnd));
+            self.emit_for(&stream, Event::TrackEnd);
         }
+        self.prelude.end(&mut self.events);
     }
 
     fn flush_idle(&mut self, now: Instant) {
@@ -212,7 +218,7 @@ impl Engine {
             self.clock.forget(stream.origin.pid);
             stream.framer.flush();
             self.take_outputs(&mut stream);
-            self.events.extend(stream.track.map(Event::TrackEnd));
+            self.emit_for(&stream, Event::TrackEnd);
         }
         for Added { stream, kind } in added {
             let origin = TsOrigin {
@@ -241,7 +247,7 @@ impl Engine {
             None => None,
         };
         if stamp.is_some_and(|stamp| stamp.jumped) {
-            self.events.push_back(Event::Discontinuity);
+            self.emit(Event::Discontinuity);
         }
         let mut stream = self.streams.swap_remove(index);
         self.frame(&mut stream, &pes, stamp);
@@ -298,11 +304,11 @@ impl Engine {
             match output {
                 Output::Config(config) => self.configure(stream, config),
                 Output::Frame(frame) => {
-                    self.events.extend(stream.track.map(|track| Event::Frame { track, frame }));
+                    self.emit_for(stream, |track| Event::Frame { track, frame });
                 }
                 Output::Problem(reason) => {
                     self.stats.last_problem = Some(reason);
-                    self.events.push_back(Event::Problem(Problem { track: stream.track, reason }));
+                    self.emit(Event::Problem(Problem { track: stream.track, reason }));
                 }
             }
         }
@@ -310,7 +316,7 @@ impl Engine {
 
     fn configure(&mut self, stream: &mut Stream, config: CodecConfig) {
         if let Some(track) = stream.track {
-            self.events.push_back(Event::Config { track, config });
+            self.emit(Event::Config { track, config });
             return;
         }
         if self.tracks >= TRACKS_MAX {
@@ -321,16 +327,30 @@ impl Engine {
         self.tracks += 1;
         stream.track = Some(id);
         let language = language(&stream.origin.descriptors);
-        self.events.push_back(Event::Track(Track {
-            id,
-            config,
-            language,
-            origin: Some(stream.origin.clone()),
-        }));
+        self.emit(Event::Track(Track { id, config, language, origin: Some(stream.origin.clone()) }));
+        // The stream at hand is not among the others while it is being read.
+        if self.prelude.is_open() && self.streams.iter().all(Stream::is_known) {
+            self.prelude.end(&mut self.events);
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.prelude.pass(event, &mut self.events);
+    }
+
+    fn emit_for(&mut self, stream: &Stream, event: impl FnOnce(TrackId) -> Event) {
+        if let Some(track) = stream.track {
+            self.emit(event(track));
+        }
     }
 }
 
 impl Stream {
+    /// Data may stay silent for ever; only sound and pictures are worth waiting for.
+    fn is_known(&self) -> bool {
+        self.track.is_some() || !self.kind.is_media()
+    }
+
     fn class(&self) -> Class {
         match self.kind.carriage {
             Carriage::Pes(class) if self.kind.is_media() => class,

@@ -16,6 +16,7 @@ mod kind;
 mod limits;
 mod packet;
 mod pes;
+mod prelude;
 mod psi;
 mod section;
 mod slots;

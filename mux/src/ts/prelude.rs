@@ -1,0 +1,126 @@
+//! The start of a program, told in one piece.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use moqgate_core::Timestamp;
+
+use super::limits::{PRELUDE_BYTES_MAX, PRELUDE_SPAN_MAX};
+use crate::event::Event;
+
+/// Holds the first events back until every media stream of the program has shown its parameters.
+///
+/// A reader that is told of the picture first and of the sound a moment later has to choose: many players and every
+/// muxer fix their set of tracks with the first catalog. What is held loses no time that the sound has not lost already,
+/// and a stream that stays silent is waited for only so long.
+#[derive(Debug, Default)]
+pub(super) struct Prelude {
+    held: VecDeque<Event>,
+    bytes: usize,
+    first: Option<Timestamp>,
+    deadline: Option<Instant>,
+    over: bool,
+}
+
+impl Prelude {
+    /// Takes an event on its way to `out`.
+    pub(super) fn pass(&mut self, event: Event, out: &mut VecDeque<Event>) {
+        if self.over {
+            out.push_back(event);
+            return;
+        }
+        let mut full = false;
+        if let Event::Frame { frame, .. } = &event {
+            let first = *self.first.get_or_insert(frame.pts);
+            self.bytes += frame.payload.len();
+            let span = frame.pts.checked_sub(first).unwrap_or_default();
+            full = span > PRELUDE_SPAN_MAX || self.bytes > PRELUDE_BYTES_MAX;
+        }
+        self.held.push_back(event);
+        if full {
+            self.end(out);
+        }
+    }
+
+    /// Lets everything go, the tracks first, and holds nothing any more.
+    pub(super) fn end(&mut self, out: &mut VecDeque<Event>) {
+        self.over = true;
+        let (tracks, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|event| matches!(event, Event::Track(_)));
+        out.extend(tracks);
+        out.extend(rest);
+    }
+
+    /// Whether events are still held back.
+    pub(super) fn is_open(&self) -> bool {
+        !self.over
+    }
+
+    /// Gives up on silent streams when the input itself has fallen silent.
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Event>) {
+        if self.over || self.held.is_empty() {
+            return;
+        }
+        let deadline = *self.deadline.get_or_insert(now + 2 * PRELUDE_SPAN_MAX);
+        if now >= deadline {
+            self.end(out);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline.filter(|_| !self.over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{CodecConfig, DataConfig, DataKind, MediaFrame, Track, TrackId};
+
+    fn track(id: u32) -> Event {
+        let config = CodecConfig::Data(DataConfig { kind: DataKind::Klv });
+        Event::Track(Track { id: TrackId(id), config, language: None, origin: None })
+    }
+
+    fn frame(id: u32, micros: u64) -> Event {
+        let payload = bytes::Bytes::from_static(b"x");
+        let frame = MediaFrame { pts: Timestamp::from_micros(micros), dts: None, keyframe: true, payload };
+        Event::Frame { track: TrackId(id), frame }
+    }
+
+    #[test]
+    fn tracks_are_told_before_what_was_held() {
+        let (mut prelude, mut out) = (Prelude::default(), VecDeque::new());
+        for event in [track(0), frame(0, 0), track(1), frame(1, 0)] {
+            prelude.pass(event, &mut out);
+        }
+        assert!(out.is_empty());
+        prelude.end(&mut out);
+        assert_eq!(Vec::from(out.clone()), [track(0), track(1), frame(0, 0), frame(1, 0)]);
+        prelude.pass(frame(0, 1), &mut out);
+        assert_eq!(out.back(), Some(&frame(0, 1)));
+    }
+
+    #[test]
+    fn a_silent_stream_is_waited_for_only_so_long() {
+        let (mut prelude, mut out) = (Prelude::default(), VecDeque::new());
+        prelude.pass(track(0), &mut out);
+        prelude.pass(frame(0, 0), &mut out);
+        prelude.pass(frame(0, 1_000_000), &mut out);
+        assert!(out.is_empty());
+        prelude.pass(frame(0, 1_000_001), &mut out);
+        assert_eq!(out.len(), 4);
+
+        let (mut prelude, mut out) = (Prelude::default(), VecDeque::new());
+        #[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
+        let now = Instant::now();
+        prelude.handle_timeout(now, &mut out);
+        assert_eq!(prelude.poll_timeout(), None, "nothing is held");
+        prelude.pass(track(0), &mut out);
+        prelude.handle_timeout(now, &mut out);
+        let deadline = prelude.poll_timeout().unwrap();
+        prelude.handle_timeout(deadline, &mut out);
+        assert_eq!(Vec::from(out), [track(0)]);
+    }
+}
