@@ -49,9 +49,9 @@ pub(crate) struct Clock {
 pub(crate) struct Stamp {
     pub(crate) pts: Timestamp,
     pub(crate) dts: Option<Timestamp>,
-    /// A new epoch begins with this unit.
+    /// A new epoch begins with this unit, and nothing of it is out yet.
     pub(crate) jumped: bool,
-    /// This stream leaves its old epoch with this unit.
+    /// The content of this stream jumps with this unit.
     pub(crate) crossed: bool,
 }
 
@@ -91,6 +91,8 @@ struct Stream {
     step: i64,
     /// Its times move the clock; those of data do not once there is sound or a picture.
     steers: bool,
+    /// Its last unit was far from the clock.
+    odd: bool,
     backwards: u8,
     /// Last timestamp that ran backwards.
     behind: i64,
@@ -116,8 +118,11 @@ impl Clock {
         let time = dts.unwrap_or(pts) as i64 % WRAP;
         let media = class != Class::Data;
         let steers = media || !self.has_media;
-        let Some(current) = self.current.filter(|_| self.has_media || !media) else {
-            self.has_media |= media;
+        // Data may have begun on a clock of its own; the first sound or picture says which one counts.
+        let fits = |epoch: &Epoch| difference(time, epoch.reference).abs() <= CLOCK_STEP_MAX;
+        let current = self.current.filter(|epoch| self.has_media || !media || fits(epoch));
+        self.has_media |= media;
+        let Some(current) = current else {
             let jumped = self.begin(time, None);
             return Ok(self.accept(pid, time, Times { pts, dts, jumped, steers }));
         };
@@ -132,7 +137,9 @@ impl Clock {
                 Ok(self.accept_previous(pid, unwrapped, Times { pts, dts, jumped: false, steers }))
             }
             Place::Jump => {
-                let jumped = self.begin(time, stream.map(|index| self.streams[index].step));
+                // The jump came with the odd unit, which is out already: nothing is interrupted here.
+                let late = self.odd.is_some();
+                let jumped = self.begin(time, stream.map(|index| self.streams[index].step)) && !late;
                 Ok(self.accept(pid, time, Times { pts, dts, jumped, steers }))
             }
             Place::Odd if !steers => Ok(Stamp::at(current.reference + current.offset)),
@@ -140,7 +147,10 @@ impl Clock {
                 self.odd = Some((pid, time));
                 let stream = &mut self.streams[stream.ok_or(Refused::Odd)?];
                 stream.out += stream.step;
+                stream.odd = true;
                 Ok(Stamp {
+                    // Sound can go on behind half a frame; pictures would have to wait for a keyframe.
+                    crossed: class == Class::Audio,
                     dts: dts.map(|_| to_timestamp(stream.out)),
                     ..Stamp::at(stream.out + lead(pts, dts))
                 })
@@ -299,9 +309,9 @@ impl Clock {
             if (1..=SECOND).contains(&step) {
                 stream.step = step;
             }
-            crossed = stream.epoch != epoch.number;
-            *stream =
-                Stream { epoch: epoch.number, last, out, backwards: 0, steers: times.steers, ..*stream };
+            crossed = stream.epoch != epoch.number && !stream.odd;
+            let steers = times.steers;
+            *stream = Stream { epoch: epoch.number, last, out, steers, odd: false, backwards: 0, ..*stream };
         } else {
             let (epoch, steers) = (epoch.number, times.steers);
             self.streams.push(Stream {
@@ -311,6 +321,7 @@ impl Clock {
                 out,
                 step: UNIT_TICKS,
                 steers,
+                odd: false,
                 backwards: 0,
                 behind: 0,
             });

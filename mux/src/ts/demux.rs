@@ -135,7 +135,7 @@ impl Demux {
     pub(crate) fn finish(&mut self) {
         for slot in self.slots.iter_mut() {
             if let Content::Pes(assembler) = &mut slot.content {
-                let outcome = assembler.finish(&mut |pes| self.out.push_back(Demuxed::Pes(pes)));
+                let outcome = assembler.finish_input(&mut |pes| self.out.push_back(Demuxed::Pes(pes)));
                 count(&mut self.stats, outcome);
             }
         }

@@ -163,6 +163,7 @@ fn ceil_log2(count: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::psi::Section;
     use super::*;
     use bytes::Bytes;
 
@@ -216,6 +217,30 @@ mod tests {
         assert!(opus_layout(0x7f, &[0x80, 0x81, 0, 1, 0]).is_none());
         assert!(opus_layout(0x7f, &[0x80, 0x81]).is_none());
         assert!(opus_layout(0x7f, &[0x80, 0x81, 2, 255, 0xff, 0xff]).is_none());
+    }
+
+    #[test]
+    fn maps_of_ffmpeg() {
+        let latm_and_dvb = "02b0390001c10000e100f000 24e100f006050448455643 11e101f000 06e102f009050441432d336a0100 \
+             06e103f0090504454143337a0100 8c88d54c";
+        let av1_and_mono = "02b0210001c10000e100f000 06e100f000 06e101f00a05044f7075737f028001 ae5c4d04";
+        let metadata = "02b03e0001c10000e101f006050443554549 06e101f00605044b4c5641 \
+             15e102f01626090100ff4b4c5641000f2709c00000c00000c00000 86e103f000 365c46ad";
+        let mono = OpusLayout::from_code(1).unwrap();
+        let cases: [(&str, &[Coding]); 3] = [
+            (latm_and_dvb, &[Coding::H265, Coding::AacLatm, Coding::Ac3, Coding::Ac3]),
+            (av1_and_mono, &[Coding::Data(DataKind::Private), Coding::Opus(mono)]),
+            (metadata, &[DataKind::Klv, DataKind::KlvSync, DataKind::Scte35].map(Coding::Data)),
+        ];
+        for (text, expected) in cases {
+            let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+            let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+            let bytes: Vec<u8> = digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect();
+            let pmt = Pmt::parse(&Section::parse(&bytes).unwrap()).unwrap();
+            let codings: Vec<_> =
+                pmt.streams.iter().map(|stream| StreamKind::of(stream, &pmt).unwrap().coding).collect();
+            assert_eq!(codings, expected);
+        }
     }
 
     #[test]

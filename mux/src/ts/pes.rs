@@ -197,6 +197,12 @@ impl Assembler {
         if damaged { Err(Fault::Incomplete) } else { Ok(()) }
     }
 
+    /// Gives out the open unit at the end of the input, where a connection may have been cut inside of it.
+    pub(crate) fn finish_input(&mut self, each: &mut impl FnMut(Pes)) -> Result<(), Fault> {
+        self.damaged |= self.ends.right >= END_HINTS_MIN && !self.ends.distrusted && !self.looks_complete();
+        self.finish(each)
+    }
+
     /// Nothing more arrived for the open unit: gives it out, and expects that a late packet may still continue it.
     pub(crate) fn finish_idle(&mut self, each: &mut impl FnMut(Pes)) -> Result<(), Fault> {
         let outcome = self.finish(each);

@@ -180,6 +180,21 @@ fn line_24_reordered_pictures_without_dts() {
 }
 
 #[test]
+fn half_a_frame_in_front_of_a_restart_is_not_joined_to_what_follows() {
+    let mut mux = program();
+    let half = adts::frame(2, 300, 2)[..150].to_vec();
+    mux.pes(AUDIO, at(0xc0, 1_000_000), &[adts::frame(1, 300, 2), half].concat());
+    for (number, fill) in (0..).zip([3, 4, 5]) {
+        let sound = [adts::frame(fill, 300, 2), adts::frame(fill, 300, 2)].concat();
+        mux.pes(AUDIO, at(0xc0, 500_000_000 + number * 3840), &sound);
+    }
+    let imported = import(&mux.bytes);
+    let fills: Vec<_> = imported.media(AUDIO).iter().map(|frame| (frame[0], frame.len())).collect();
+    assert_eq!(fills, [1, 3, 3, 4, 4, 5, 5].map(|fill| (fill, 300)));
+    assert_eq!(imported.stats.clock_jumps, 1);
+}
+
+#[test]
 fn timestamps_that_lie_alone_are_ignored() {
     let mut mux = program();
     for frame in 0..20u64 {

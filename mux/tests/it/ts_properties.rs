@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use crate::builder::{AUDIO, DATA, Imported, Mux, VIDEO, at, import_with};
 use crate::media::{adts, h264};
+use crate::ts_clips::clip;
 
 fn mixed() -> Vec<u8> {
     let mut mux = Mux::with_program(&[(0x1b, VIDEO, &[]), (0x0f, AUDIO, &[]), (6, DATA, b"\x05\x04KLVA")]);
@@ -63,6 +64,29 @@ proptest! {
         let end = (5000 + drop * 7).min(bytes.len());
         bytes.drain(5000.min(end)..end);
         check_order(&import_in(&bytes, 1316));
+    }
+
+    #[test]
+    fn lost_datagrams_leave_whole_frames_at_their_own_times(lost in prop::collection::vec(any::<prop::sample::Index>(), 1..40)) {
+        let file = clip("bframes.ts");
+        let whole = import_in(&file, 1316);
+        let mut datagrams: Vec<_> = file.chunks(1316).collect();
+        for index in lost {
+            // The first ones say where time begins.
+            let place = 20 + index.index(datagrams.len() - 20);
+            datagrams.remove(place);
+        }
+        let imported = import_in(&datagrams.concat(), 1316);
+        prop_assert_eq!(imported.suffixes(), whole.suffixes());
+        prop_assert_eq!((imported.discontinuities(), imported.stats.misplaced_units), (0, 0));
+        for track in whole.tracks() {
+            let pid = track.origin.as_ref().unwrap().pid;
+            let all = whole.frames(pid);
+            for frame in imported.frames(pid) {
+                let same = all.iter().find(|other| other.pts.as_micros().abs_diff(frame.pts.as_micros()) < 1000);
+                prop_assert!(same.is_some_and(|other| other.media() == frame.media()), "pid {} at {:?}", pid, frame.pts);
+            }
+        }
     }
 
     #[test]

@@ -155,6 +155,14 @@ fn data_follows_and_never_steers() {
 }
 
 #[test]
+fn data_in_front_of_the_first_picture_on_the_same_clock_is_no_jump() {
+    let mut clock = Clock::default();
+    clock.stamp(0x200, Class::Data, 98_000, None).unwrap();
+    assert_eq!(video(&mut clock, 100_000), Ok(2000));
+    assert_eq!(clock.jumps(), 0);
+}
+
+#[test]
 fn offset_maps_times_inside_the_stream() {
     let mut clock = Clock::default();
     video(&mut clock, TOP - 90_000).unwrap();
