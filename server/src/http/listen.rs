@@ -90,3 +90,31 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use axum::Router;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let served = super::super::serve(listener, Router::new(), pending());
+        let silent = async {
+            let mut peer = TcpStream::connect(address).await.expect("it listens");
+            let started = Instant::now();
+            let read = peer.read(&mut [0; 1]).await;
+            assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+            started.elapsed()
+        };
+        tokio::select! {
+            () = served => panic!("it serves for ever"),
+            waited = silent => assert!(waited >= IDLE_MAX, "{waited:?}"),
+        }
+    }
+}

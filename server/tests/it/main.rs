@@ -4,5 +4,6 @@ mod demo;
 mod gateway;
 mod http;
 mod http_client;
+mod relay;
 mod start;
 mod stop;
