@@ -1,7 +1,7 @@
 //! One UDP socket, read and written in batches (recvmmsg, GRO).
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
@@ -41,14 +41,16 @@ pub(crate) struct Batch {
 }
 
 impl Wire {
-    /// Binds within a tokio runtime.
+    /// Binds within a tokio runtime. "Every address" means every IPv4 address where there is no IPv6.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() {
-            // Not every system can; a socket for IPv6 alone is better than none.
-            socket.set_only_v6(false).ok();
-        }
-        socket.bind(&address.into())?;
+        let socket = match open(address) {
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse =>
+            {
+                open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))?
+            }
+            opened => opened?,
+        };
         let state = UdpSocketState::new((&socket).into())?;
         // Linux grants what it may, other systems refuse what they may not.
         for size in [RECEIVE_BUFFER, RECEIVE_BUFFER / 2, RECEIVE_BUFFER / 4] {
@@ -105,6 +107,16 @@ impl Wire {
         };
         self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
     }
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // Not every system can; a socket for IPv6 alone is better than none.
+        socket.set_only_v6(false).ok();
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 impl Batch {

@@ -34,7 +34,11 @@ impl Bench {
     }
 
     pub(crate) fn with(config: Config, admission: impl Admission) -> Self {
-        let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
+        Self::on(Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config }, admission)
+    }
+
+    /// On the address of `config`.
+    pub(crate) fn on(config: Config, admission: impl Admission) -> Self {
         let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(admission));
         let listener = Listener::bind(config, gate.clone()).expect("a free port");
         let (address, metrics) = (listener.local_addr(), listener.metrics());

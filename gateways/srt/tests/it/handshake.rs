@@ -1,5 +1,6 @@
 //! The handshake over a real socket.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,20 @@ async fn no_stream_id_takes_the_default_path_or_is_refused() {
     let mut phone = Phone::new(bench.address).await;
     assert_eq!(phone.call(Caller { id: 1, seq: 1 }, &blocks("")).await.kind, CONCLUSION);
     assert!(bench.session("live/default").is_some());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_on_every_address_answers_ipv4_callers() {
+    let listen = SocketAddr::new(Config::default().listen.ip(), 0);
+    let bench = Bench::on(Config { listen, ..Config::default() }, OpenAdmission);
+    let mut phone = Phone::new(SocketAddr::from(([127, 0, 0, 1], bench.address.port()))).await;
+    let caller = Caller { id: 8, seq: 3 };
+    let to = phone.publish(caller, "a").await;
+    phone.push(to, caller.seq, 5).await;
+    bench.until("data arrives", |bench| bench.link("a", "packets_unique") == 5.0).await;
+    let peer = bench.session("a").expect("live").peer;
+    assert_eq!(peer, phone.socket.local_addr().expect("bound"), "an IPv4 peer is shown as one");
     bench.stop().await;
 }
 
