@@ -94,6 +94,14 @@ impl BitWriter {
         }
     }
 
+    /// Appends an unsigned Exp-Golomb code.
+    #[cfg(test)]
+    pub(crate) fn ue(&mut self, value: u32) {
+        let length = 32 - (value + 1).leading_zeros();
+        self.write(0, length - 1);
+        self.write(value + 1, length);
+    }
+
     /// Fills the last byte up with zero bits.
     pub(crate) fn align(&mut self) {
         self.used = self.used.next_multiple_of(8);

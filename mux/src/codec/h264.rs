@@ -97,8 +97,8 @@ impl H264 {
     }
 
     fn slice(&mut self, header: u8, nal: &[u8]) -> Option<Slice> {
-        let rbsp = nal::unescape(&nal[1..nal.len().min(SLICE_HEADER_BYTES)], SLICE_HEADER_BYTES);
-        let mut bits = Bits::new(&rbsp);
+        let (head, length) = nal::unescape_head::<SLICE_HEADER_BYTES>(&nal[1..]);
+        let mut bits = Bits::new(&head[..length]);
         let first = bits.ue()? == 0;
         let kind = bits.ue().filter(|kind| *kind < 10)?;
         let pps = u8::try_from(bits.ue()?).ok()?;

@@ -91,8 +91,8 @@ impl H265 {
 }
 
 fn slice(kind: u8, nal: &[u8]) -> Option<Slice> {
-    let rbsp = nal::unescape(&nal[HEADER..nal.len().min(HEADER_BYTES)], HEADER_BYTES);
-    let mut bits = Bits::new(&rbsp);
+    let (head, length) = nal::unescape_head::<HEADER_BYTES>(&nal[HEADER..]);
+    let mut bits = Bits::new(&head[..length]);
     let first = bits.flag()?;
     let random_access = (16..=23).contains(&kind);
     if random_access {

@@ -27,20 +27,28 @@ pub(crate) fn trim(nal: &[u8]) -> &[u8] {
 
 /// The first `limit` bytes of a unit's content, without emulation prevention.
 pub(crate) fn unescape(nal: &[u8], limit: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(nal.len().min(limit));
-    let mut zeros = 0;
-    for &byte in nal {
-        if out.len() == limit {
-            break;
-        }
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        out.push(byte);
+    plain(nal).take(limit).collect()
+}
+
+/// The first bytes of a unit's content, as many as a slice header needs, on the stack: there is one per picture and
+/// slice.
+pub(crate) fn unescape_head<const SIZE: usize>(nal: &[u8]) -> ([u8; SIZE], usize) {
+    let mut head = [0; SIZE];
+    let mut length = 0;
+    for (slot, byte) in head.iter_mut().zip(plain(nal)) {
+        *slot = byte;
+        length += 1;
     }
-    out
+    (head, length)
+}
+
+fn plain(nal: &[u8]) -> impl Iterator<Item = u8> {
+    let mut zeros = 0;
+    nal.iter().copied().filter(move |&byte| {
+        let escape = zeros >= 2 && byte == 3;
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        !escape
+    })
 }
 
 /// Longest unit whose whole content is parsed. Parameter sets and SEI are some hundred bytes; 4 KiB leaves room for
@@ -87,6 +95,8 @@ mod tests {
         assert!(trim(&[0, 0]).is_empty());
         assert_eq!(unescape(&[1, 0, 0, 3, 1, 0, 0, 3], 99), [1, 0, 0, 1, 0, 0]);
         assert_eq!(unescape(&[1, 0, 0, 3, 1], 4), [1, 0, 0, 1]);
+        assert_eq!(unescape_head(&[1, 0, 0, 3, 1]), ([1, 0, 0, 1, 0, 0], 4));
+        assert_eq!(unescape_head(&[1, 0, 0, 3, 1]), ([1, 0], 2));
     }
 
     #[test]

@@ -120,12 +120,15 @@ impl<C: Coding> Framer for Video<C> {
             self.gate.rejoin();
         }
         if self.carry.is_empty() {
-            self.packet(pes.data, 0, &pes);
+            let kept = self.packet(pes.data, 0, &pes);
+            self.carry.extend_from_slice(&pes.data[kept..]);
         } else {
             let mut data = std::mem::take(&mut self.carry);
             let start = data.len();
             data.extend_from_slice(pes.data);
-            self.packet(&data, start, &pes);
+            let kept = self.packet(&data, start, &pes);
+            data.drain(..kept);
+            self.carry = data;
         }
     }
 
@@ -142,8 +145,8 @@ impl<C: Coding> Framer for Video<C> {
 }
 
 impl<C: Coding> Video<C> {
-    /// Cuts `data`: what was carried, and from `start` on the packet.
-    fn packet(&mut self, data: &[u8], start: usize, pes: &PesUnit<'_>) {
+    /// Cuts `data`: what was carried, and from `start` on the packet. Returns from where on it has to be kept.
+    fn packet(&mut self, data: &[u8], start: usize, pes: &PesUnit<'_>) -> usize {
         let begins = begins_unit::<C>(pes.data);
         let trusted = self.alignment.packet(begins, pes);
         let began_before = self.nal.map_or(start > 0, |nal| nal.code >= self.timing.packet_start);
@@ -159,7 +162,7 @@ impl<C: Coding> Video<C> {
         if trusted {
             self.finish_open(data);
         }
-        self.keep(data, trusted);
+        self.keep(data, trusted)
     }
 
     /// Ends the open NAL unit and the picture it completes, as far as one is whole.
@@ -257,8 +260,8 @@ impl<C: Coding> Video<C> {
         payload.into()
     }
 
-    /// Keeps what the next packet may complete.
-    fn keep(&mut self, data: &[u8], trusted: bool) {
+    /// From where on the next packet may complete something; all positions count from there afterwards.
+    fn keep(&mut self, data: &[u8], trusted: bool) -> usize {
         let base = match (self.unit.first_code(), self.nal) {
             (Some(code), _) | (None, Some(OpenNal { code, .. })) => code,
             (None, None) if trusted => data.len(),
@@ -269,7 +272,7 @@ impl<C: Coding> Video<C> {
             self.outputs.push_back(Output::Problem("picture_too_long"));
             self.abandon();
             self.gate.rejoin();
-            return;
+            return data.len();
         }
         self.scanned = match self.nal {
             Some(nal) => nal.start.max(data.len().saturating_sub(SHORT_CODE - 1)),
@@ -281,7 +284,7 @@ impl<C: Coding> Video<C> {
         }
         self.unit.rebase(base);
         self.timing.rebase(base);
-        self.carry = data[base..].to_vec();
+        base
     }
 
     /// Forgets the open unit and everything that waits for it.

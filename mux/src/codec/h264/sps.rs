@@ -300,9 +300,7 @@ mod tests {
 
     impl Writer {
         fn ue(&mut self, value: u32) -> &mut Self {
-            let length = 32 - (value + 1).leading_zeros();
-            self.0.write(0, length - 1);
-            self.0.write(value + 1, length);
+            self.0.ue(value);
             self
         }
 

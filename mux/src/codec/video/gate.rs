@@ -27,6 +27,8 @@ pub(crate) struct Gate {
     leading: Leading,
     /// The last keyframe, or the first picture at all.
     last_key: Option<Timestamp>,
+    /// The stream has no IDR pictures; holds until one comes.
+    starved: bool,
     problem: Option<&'static str>,
 }
 
@@ -88,12 +90,12 @@ impl Gate {
     fn is_key(&mut self, unit: &Unit, pts: Timestamp) -> bool {
         let Some(slice) = unit.slice else { return false };
         let since = pts.checked_sub(*self.last_key.get_or_insert(pts)).unwrap_or_default();
-        let starved = since >= STARVED_AFTER;
+        self.starved = !slice.random_access && (self.starved || since >= STARVED_AFTER);
         match unit.recovery {
             _ if slice.random_access => true,
-            Some(0) => slice.intra || starved,
-            Some(_) => starved,
-            None => starved && slice.intra && unit.has_sets(),
+            Some(0) => slice.intra || self.starved,
+            Some(_) => self.starved,
+            None => self.starved && slice.intra && unit.has_sets(),
         }
     }
 

@@ -1,6 +1,7 @@
 use moqgate_core::Timestamp;
 use proptest::prelude::*;
 
+use super::super::bits::BitWriter;
 use super::super::h264::H264;
 use super::super::h265::H265;
 use super::*;
@@ -255,6 +256,8 @@ fn line_21_gradual_refresh_is_joined_when_no_keyframe_comes() {
     let packets: Vec<_> = (0..200).map(|at| pes(&unit, Some(at * 40_000))).collect();
     let seen = run::<H264>(&packets);
     assert_eq!(seen.frames.first().map(|frame| (frame.0, frame.1)), Some((5_000_000, true)));
+    // From then on every such point is one to join at.
+    assert!(seen.frames.iter().all(|frame| frame.1));
 }
 
 #[test]
@@ -272,15 +275,59 @@ fn damage_ends_at_the_next_keyframe() {
     assert_eq!(times(&seen).last_chunk(), Some(&[160_000, 200_000]));
 }
 
+/// The sequence set of an interlaced stream: 1920 by 1088, `frame_num` of 4 bits.
+fn interlaced_sps() -> Vec<u8> {
+    let mut bits = BitWriter::default();
+    bits.write(0x674d_0028, 32);
+    // Id, size of frame_num, order type 0 and its size, two reference frames.
+    for value in [0, 0, 0, 0, 2] {
+        bits.ue(value);
+    }
+    bits.write(0, 1); // no gaps in frame_num
+    bits.ue(119); // macroblocks across
+    bits.ue(33); // pairs of rows
+    bits.write(0b00_1001, 6); // fields, not adaptive, direct inference, no cropping, nothing else
+    bits.finish()
+}
+
+fn field(header: u32, number: u32, bottom: bool) -> Vec<u8> {
+    let mut bits = BitWriter::default();
+    bits.write(header, 8);
+    // Macroblock 0, P, picture set 0.
+    for value in [0, 5, 0] {
+        bits.ue(value);
+    }
+    bits.write(number, 4);
+    bits.write(if bottom { 0b11 } else { 0b10 }, 2);
+    bits.write(0x155, 11);
+    bits.finish()
+}
+
 #[test]
 fn fields_of_one_picture_stay_together() {
-    // 1920x1080 interlaced, then two fields (top, bottom) of one frame: frame_num 0, field_pic_flag.
-    let sps = &[0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x04, 0x4f, 0xde][..];
-    let mut coding = H264::default();
-    coding.inspect(sps);
-    coding.inspect(PPS);
-    let Some(config) = coding.config(0) else { panic!("no parameters") };
-    assert_eq!(config.width, 1920);
+    let sps = interlaced_sps();
+    let (key, key_bottom) = (field(0x65, 0, false), field(0x41, 0, true));
+    let (top, bottom, next) = (field(0x41, 1, false), field(0x41, 1, true), field(0x41, 2, true));
+    let packets = [
+        stream(&[AUD, &sps, PPS, &key]),
+        stream(&[AUD, &key_bottom]),
+        stream(&[AUD, &top]),
+        stream(&[AUD, &bottom]),
+        // A field without its other one.
+        stream(&[AUD, &next]),
+        stream(&[AUD, P]),
+    ];
+    let units: Vec<_> = packets.iter().zip(0..).map(|(data, at)| pes(data, Some(at * 20_000))).collect();
+    for repeat in [1, 12] {
+        // Later, when the ends of packets are trusted, too.
+        let shown: Vec<_> = (0..repeat).flat_map(|_| units[..4].iter().copied()).collect();
+        let seen = run::<H264>(&shown);
+        assert_eq!(seen.frames.len(), 2 * repeat);
+        assert!(seen.frames.iter().all(|frame| frame.0 == 0 || frame.0 == 40_000));
+        assert_eq!(seen.frames[1].2, long(&[AUD, &top, AUD, &bottom]));
+    }
+    assert_eq!(times(&run::<H264>(&units))[..3], [0, 40_000, 80_000]);
+    assert_eq!(run::<H264>(&units).configs[0].height, 1088);
 }
 
 #[test]

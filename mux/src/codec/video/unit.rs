@@ -144,6 +144,9 @@ impl Unit {
 
     /// The working data lost its first `base` bytes.
     pub(crate) fn rebase(&mut self, base: usize) {
+        if base == 0 {
+            return;
+        }
         for nal in &mut self.nals {
             *nal = nal.start - base..nal.end - base;
         }
