@@ -1,6 +1,7 @@
 //! The importer and the publisher of one broadcast, and what the log hears of damage.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,14 +11,20 @@ use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
 use moqgate_mux::ts::{ImportConfig, ImportStats, Importer};
 use tracing::warn;
 
+use crate::stats::Link;
+
 /// How often damage in the stream is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// How often reports see new numbers.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Transport stream in, frames of a broadcast out.
 pub(crate) struct Import {
     importer: Importer,
     publisher: Publisher,
     damage: Damage,
+    link: Arc<Link>,
+    reported: Option<Instant>,
 }
 
 /// The two clocks: `at` stamps frames, `wall_ms` (since 2020) rides in the catalog.
@@ -36,10 +43,11 @@ impl Now {
 }
 
 impl Import {
-    pub(crate) fn new(broadcast: BroadcastProducer) -> Self {
+    pub(crate) fn new(broadcast: BroadcastProducer, link: Arc<Link>) -> Self {
         let damage = Damage { path: broadcast.info().path().clone(), logged: None, told: 0 };
         let publisher = Publisher::new(broadcast, PublisherConfig::default());
-        Self { importer: Importer::new(ImportConfig::default()), publisher, damage }
+        let importer = Importer::new(ImportConfig::default());
+        Self { importer, publisher, damage, link, reported: None }
     }
 
     /// Takes all payloads of `batch`, in order.
@@ -51,7 +59,7 @@ impl Import {
             self.importer.push(&payload);
             self.drain(now)?;
         }
-        self.damage.look(&self.importer.stats(), now.at);
+        self.report(now.at);
         self.handle_timeout(now)
     }
 
@@ -72,9 +80,20 @@ impl Import {
     /// Gives out the rest and ends every track and the broadcast.
     pub(crate) fn finish(mut self, now: Now) {
         self.importer.finish();
+        self.damage.look(&self.importer.stats(), now.at);
         // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
         self.drain(now).ok();
         self.publisher.finish();
+    }
+
+    fn report(&mut self, now: Instant) {
+        if self.reported.is_some_and(|at| now.saturating_duration_since(at) < REPORT_INTERVAL) {
+            return;
+        }
+        self.reported = Some(now);
+        let stats = self.importer.stats();
+        self.damage.look(&stats, now);
+        self.link.update_import(stats);
     }
 
     fn drain(&mut self, now: Now) -> Result<(), PublishError> {

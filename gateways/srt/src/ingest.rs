@@ -1,6 +1,7 @@
 //! Payloads of one connection to frames of one broadcast.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use moqgate_core::{BroadcastProducer, Session};
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::import::{Import, Now};
 use crate::queue::Outlet;
+use crate::stats::Link;
 
 /// What a broadcast's task tells the port when it ends, however it ends.
 #[derive(Debug)]
@@ -50,10 +52,11 @@ impl Drop for EndingGuard {
 pub(crate) async fn ingest(
     session: Session,
     broadcast: BroadcastProducer,
+    link: Arc<Link>,
     payloads: Outlet,
     mut ending: EndingGuard,
 ) {
-    let mut import = Import::new(broadcast);
+    let mut import = Import::new(broadcast, link);
     let mut batch = VecDeque::new();
     let why = loop {
         let applied = tokio::select! {

@@ -282,7 +282,7 @@ impl Port {
         let Admitted { session, broadcast, link, crypto } = admitted;
         let (inlet, outlet) = queue();
         let ending = EndingGuard::new(local_id, self.endings.0.clone());
-        self.tasks.spawn(ingest(session, broadcast, outlet, ending));
+        self.tasks.spawn(ingest(session, broadcast, Arc::clone(&link), outlet, ending));
         let terms = accepted.terms;
         let new = NewLine { local_id, route, path, terms, crypto, recv_window: WINDOW, inlet, link };
         self.lines.insert(local_id, Line::new(new, now));

@@ -3,33 +3,46 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use moqgate_core::LinkStats;
+use moqgate_mux::ts::ImportStats;
 
 use crate::engine::Stats;
 
-/// The last known state of a link. The socket's task writes it twice a second, reports read it.
+/// The last known state of a link. The socket's task and the importer's write it twice a second, reports read it.
 #[derive(Debug, Default)]
-pub(crate) struct Link {
-    state: Mutex<(Stats, u64)>,
+pub(crate) struct Link(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    stats: Stats,
+    queue_dropped: u64,
+    import: ImportStats,
 }
 
 impl Link {
-    /// Replaces the state. `queue_dropped` counts payloads that the importer was too slow for.
+    /// Replaces what the connection counts. `queue_dropped` counts payloads that the importer was too slow for.
     pub(crate) fn update(&self, stats: Stats, queue_dropped: u64) {
-        *self.lock() = (stats, queue_dropped);
+        let mut state = self.lock();
+        state.stats = stats;
+        state.queue_dropped = queue_dropped;
+    }
+
+    /// Replaces what the importer counts.
+    pub(crate) fn update_import(&self, import: ImportStats) {
+        self.lock().import = import;
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.lock().0.clone()
+        self.lock().stats.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Stats, u64)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LinkStats for Link {
     fn snapshot(&self) -> Vec<(&'static str, f64)> {
-        let (stats, queue_dropped) = &*self.lock();
+        let State { stats, queue_dropped, import } = &*self.lock();
         let count = |value: u64| value as f64;
         vec![
             ("rtt_ms", stats.ms_rtt),
@@ -52,6 +65,9 @@ impl LinkStats for Link {
             ("acks_sent", count(stats.pkt_sent_ack)),
             ("naks_sent", count(stats.pkt_sent_nak)),
             ("queue_dropped", count(*queue_dropped)),
+            ("ts_packets", count(import.packets)),
+            ("ts_continuity_errors", count(import.continuity_errors)),
+            ("ts_resyncs", count(import.resyncs)),
         ]
     }
 }

@@ -148,6 +148,7 @@ async fn ffmpeg_pushes_and_leaves() {
                 && bench.link("live/cam0", "packets_unique") > 50.0
                 && bench.link("live/cam0", "buffer_ms") > 0.0
                 && bench.link("live/cam0", "receive_rate_mbps") > 0.0
+                && bench.link("live/cam0", "ts_packets") > 300.0
         })
         .await;
     bench.until("tracks", |bench| kinds(bench) == ["audio", "video"]).await;
