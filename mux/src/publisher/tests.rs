@@ -211,6 +211,15 @@ fn video_groups_begin_with_keyframes() {
 }
 
 #[test]
+fn a_keyframe_that_steps_back_begins_no_group() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(PublisherConfig::default());
+    apply(&mut publisher, &rig, [track(0, video(1280))]);
+    apply(&mut publisher, &rig, [(1000, true), (960, true), (1040, true)].map(|(at, key)| frame(0, at, key)));
+    assert_eq!(times(&read(&rig.viewer(), "0.avc3")), [vec![1_000_000, 960_000], vec![1_040_000]]);
+}
+
+#[test]
 fn audio_is_a_frame_per_group_or_a_duration() {
     for (length, expected) in [(0, vec![1; 12]), (60, vec![3; 4]), (1000, vec![10, 2])] {
         let mut rig = Rig::new();

@@ -94,6 +94,9 @@ fn line_11_a_damaged_packet_gives_its_whole_frames() {
     // The third frame is followed by a header, so it is whole; the fourth is cut.
     assert_eq!(seen.frames.len(), 3 + 4);
     assert_eq!(seen.frames[3].0, 1_085_333);
+    // Three bytes are not enough to say that the third is whole.
+    let damaged = PesUnit { damaged: true, ..pes(&stream[..303], 1_000_000) };
+    assert_eq!(run(Coding::AacAdts, &[damaged]).frames.len(), 2);
 }
 
 #[test]
