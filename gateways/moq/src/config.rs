@@ -20,6 +20,8 @@ pub struct Config {
     pub certificate: CertificateSource,
     /// How long peers may take to leave after GOAWAY before their sessions are closed.
     pub drain: Duration,
+    /// How long QUIC and HTTP/3 together, and then SETUP, may take a peer.
+    pub handshake_timeout: Duration,
     /// Sessions at once; one more is refused before any of its bytes are decrypted.
     pub sessions_max: usize,
 }
@@ -30,6 +32,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             certificate: CertificateSource::default(),
             drain: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
             sessions_max: 20_000,
         }
     }

@@ -14,12 +14,10 @@ use url::{Host, Url};
 use crate::config::{DialConfig, Trust};
 use crate::handshake::{self, SetupError};
 use crate::tls::{TrustError, client_config, from_hex};
-use crate::transport::{
-    self, ALPN_WEBTRANSPORT, Established, H3Error, SendWindow, Session, transport_config,
-};
+use crate::transport::{self, ALPN_WEBTRANSPORT, Established, H3Error, Purpose, Session, transport_config};
 use crate::wire::{ProbeSupport, Setup, Version};
 
-/// How long everything up to the answer to CONNECT may take.
+/// How long everything up to the answer to CONNECT, and then SETUP, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Head start of one address over the next (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -71,7 +69,7 @@ pub(crate) async fn connect(url: &Url, config: &DialConfig, hop: u64) -> Result<
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         ours.set_path(&format!("{}{query}", url.path()));
     }
-    match handshake::exchange(&mut established, version, &ours).await {
+    match handshake::exchange(&mut established, version, &ours, CONNECT_TIMEOUT).await {
         Ok(setup) => Ok(Dialled { established, version, setup }),
         Err(SetupError::Violation(violation)) => {
             established.session.close(violation.code.0, &violation.reason).await;
@@ -131,7 +129,7 @@ async fn dial(
     let tls = QuicClientConfig::try_from(client_config(trust, alpn)?)
         .map_err(|error| DialError::Connect(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(transport_config(SendWindow::Relay));
+    config.transport_config(transport_config(Purpose::Relay));
     let (name, addresses) = resolve(url, port).await?;
     let mut attempts: FuturesUnordered<_> = addresses
         .into_iter()

@@ -10,9 +10,6 @@ use crate::link::Violation;
 use crate::transport::{Established, ReadFault, Reader, Session, UniArrivals};
 use crate::wire::{Message as _, SessionCode, Setup, UniType, Version, stream_code};
 
-/// How long a peer may take over its SETUP.
-pub(crate) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Why there is no session. The peer was told, where it is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetupError {
@@ -20,17 +17,18 @@ pub(crate) enum SetupError {
     Lost,
 }
 
-/// Sends our SETUP and reads the peer's. Versions without SETUP have nothing to say.
+/// Sends our SETUP and reads the peer's, which has `patience` to come. Versions without SETUP have nothing to say.
 pub(crate) async fn exchange(
     established: &mut Established,
     version: Version,
     ours: &Setup,
+    patience: Duration,
 ) -> Result<Setup, SetupError> {
     if !version.has_setup() {
         return Ok(Setup::default());
     }
     send(&established.session, version, ours).await?;
-    let theirs = tokio::time::timeout(SETUP_TIMEOUT, receive(&mut established.uni, version)).await;
+    let theirs = tokio::time::timeout(patience, receive(&mut established.uni, version)).await;
     theirs.unwrap_or_else(|_| {
         Err(SetupError::Violation(Violation { code: SessionCode::CONTROL_TIMEOUT, reason: "timeout".into() }))
     })

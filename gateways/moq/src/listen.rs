@@ -17,15 +17,13 @@ use crate::link::{Link, QuicStats, Violation};
 use crate::metrics::Metrics;
 use crate::session::{self, Farewell};
 use crate::tls::{CertificateError, CertificateHash, Certificates, RENEWAL_CHECK};
-use crate::transport::{ALPN_WEBTRANSPORT, Established, SendWindow, Session, WebRequest, transport_config};
+use crate::transport::{ALPN_WEBTRANSPORT, Established, Purpose, Session, WebRequest, transport_config};
 use crate::wire::{ProbeSupport, SessionCode, Setup, Version};
 
 /// QUIC and HTTP/3 handshakes under way at once. Until they are through, peers cost us and prove nothing.
 const HANDSHAKES_MAX: usize = 512;
 /// With more handshakes than this under way, a peer has to prove its address first (RFC 9000, section 8.1.2).
 const RETRY_ABOVE: usize = 64;
-/// How long QUIC and HTTP/3 may take together.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// First packets that QUIC keeps for connections that nobody has taken yet.
 const INCOMING_MAX: usize = 1024;
 /// How long the last packets may take after every session is over.
@@ -85,6 +83,7 @@ impl Listener {
                 grace: config.drain,
                 code: SessionCode::GOAWAY_TIMEOUT,
             },
+            patience: config.handshake_timeout,
         };
         Ok(Self { endpoint, address, certificates, host })
     }
@@ -153,7 +152,7 @@ fn server_config(certificates: Arc<Certificates>) -> Result<quinn::ServerConfig,
     tls.alpn_protocols.push(ALPN_WEBTRANSPORT.into());
     let quic = QuicServerConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(transport_config(SendWindow::Viewer)).max_incoming(INCOMING_MAX);
+    config.transport_config(transport_config(Purpose::Accepted)).max_incoming(INCOMING_MAX);
     Ok(config)
 }
 
@@ -173,6 +172,8 @@ struct Host {
     sessions: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     farewell: Farewell,
+    /// [`Config::handshake_timeout`].
+    patience: Duration,
 }
 
 impl Host {
@@ -205,7 +206,7 @@ impl Host {
     ) {
         let counters = self.metrics.counters();
         counters.handshakes_started.bump();
-        let connected = tokio::time::timeout(HANDSHAKE_TIMEOUT, connect(incoming)).await;
+        let connected = tokio::time::timeout(self.patience, connect(incoming)).await;
         let agreed = match connected {
             Ok(Ok(connected)) => self.agree(connected).await,
             Ok(Err(reason)) => Err(reason),
@@ -252,7 +253,7 @@ impl Host {
         let mut ours = Setup::default();
         ours.set_probe(ProbeSupport::Report);
         ours.set_hop(self.gate.origin().hop_id());
-        let target = match handshake::exchange(&mut established, version, &ours).await {
+        let target = match handshake::exchange(&mut established, version, &ours, self.patience).await {
             Ok(setup) => target
                 .map_or_else(|| Target::from_setup(&setup), Ok)
                 .map(|target| (target, setup))

@@ -75,8 +75,10 @@ async fn wait_for_track(
 
 fn subscription(version: Version, terms: &Terms) -> Subscription {
     let start = match terms.range.start {
+        // A floor of 0 rules nothing out. On 06 that is the same as none, unless it places a frame.
+        Some(0) if !version.has_frame_bounds() => Start::WithinAge,
         Some(first) => Start::From(first),
-        None if version.has_frame_bounds() && !terms.max_age.is_zero() => Start::WithinAge,
+        None if version.has_frame_bounds() => Start::WithinAge,
         None => Start::Latest,
     };
     Subscription {
@@ -179,6 +181,10 @@ impl<'a> Feed<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         if let Err(error) = self.take_groups(cx) {
             return Poll::Ready(Outcome::Failed(error));
+        }
+        // Before the groups: media may use up what the peer grants.
+        if let Poll::Ready(Err(_)) = self.replies.poll_flush(cx) {
+            return Poll::Ready(Outcome::Lost);
         }
         if self.drive_groups(cx).is_err() {
             return Poll::Ready(Outcome::Lost);

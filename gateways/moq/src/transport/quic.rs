@@ -10,42 +10,57 @@ pub(crate) const ALPN_WEBTRANSPORT: &[u8] = b"h3";
 
 /// Streams of each kind that a peer may have open: a publisher opens one per group, a viewer two per track.
 const STREAMS_MAX: u32 = 10_000;
-/// A peer that says nothing for this long is gone.
-const IDLE: Duration = Duration::from_secs(10);
-/// Sent often enough that two lost keep-alives do not end a session.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// Bytes in flight toward us over all streams of a connection.
 const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// Bytes in flight toward us on one stream: a large keyframe at once, without the whole window.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// How much may lie in QUIC's hands unacknowledged. What lies there can no longer be dropped for age.
+/// What a connection is for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum SendWindow {
-    /// One viewer: a second of 16 Mbit/s video, or 80 Mbit/s at 200 ms round trip.
-    Viewer,
-    /// A relay that takes every broadcast through one connection.
+pub(crate) enum Purpose {
+    /// One of many peers of a listener.
+    Accepted,
+    /// The one connection that takes every broadcast to a relay.
     Relay,
 }
 
-impl SendWindow {
-    const fn bytes(self) -> u64 {
+impl Purpose {
+    /// How much may lie in QUIC's hands unacknowledged. What lies there can no longer be dropped for age. For a viewer
+    /// this is a second of 16 Mbit/s video, or 80 Mbit/s at 200 ms round trip.
+    const fn send_window(self) -> u64 {
         match self {
-            Self::Viewer => 2 * 1024 * 1024,
+            Self::Accepted => 2 * 1024 * 1024,
             Self::Relay => 32 * 1024 * 1024,
+        }
+    }
+
+    /// A peer that says nothing for this long is gone. A relay that died should be missed for less.
+    const fn idle(self) -> Duration {
+        match self {
+            Self::Accepted => Duration::from_secs(10),
+            Self::Relay => Duration::from_secs(5),
+        }
+    }
+
+    /// Sent often enough that two lost keep-alives do not end a session.
+    const fn keep_alive(self) -> Duration {
+        match self {
+            Self::Accepted => Duration::from_secs(3),
+            Self::Relay => Duration::from_millis(1500),
         }
     }
 }
 
-pub(crate) fn transport_config(window: SendWindow) -> Arc<TransportConfig> {
+pub(crate) fn transport_config(purpose: Purpose) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    let idle = IdleTimeout::try_from(purpose.idle()).expect("seconds fit a varint of milliseconds");
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("10 s fits a varint of milliseconds")))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(purpose.keep_alive()))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .send_window(window.bytes());
+        .send_window(purpose.send_window());
     Arc::new(config)
 }

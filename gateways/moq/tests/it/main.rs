@@ -1,7 +1,10 @@
 //! Listener, dialer and scripted peers over loopback.
 
+mod egress;
 mod golden;
 mod ingest;
 mod pair;
 mod peer;
 mod rig;
+mod script;
+mod session;

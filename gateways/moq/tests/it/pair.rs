@@ -27,6 +27,11 @@ fn gop(at: u64) -> Vec<moqgate_core::Frame> {
     (0..5).map(|i| frame(at + order[i] * 33_333, vec![at as u8 ^ i as u8; sizes[i]])).collect()
 }
 
+/// Timestamps and sizes, for a message that can be read.
+fn brief(frames: &[(u64, bytes::Bytes)]) -> Vec<(u64, usize)> {
+    frames.iter().map(|(timestamp, payload)| (*timestamp, payload.len())).collect()
+}
+
 #[tokio::test]
 async fn media_arrives_whole_and_is_billed_alike_on_every_version_and_transport() {
     for (scheme, version) in EVERY_WAY {
@@ -54,12 +59,13 @@ async fn media_arrives_whole_and_is_billed_alike_on_every_version_and_transport(
         }
         let what = format!("{version} over {scheme}");
         if version >= Version::Lite05 {
-            assert_eq!(received, expected, "{what}");
+            assert_eq!(brief(&received), brief(&expected), "{what}");
+            assert!(received == expected, "{what}: payloads");
         } else {
             // Timestamps do not exist there.
             let payloads =
                 |frames: &[(u64, bytes::Bytes)]| frames.iter().map(|(_, p)| p.clone()).collect::<Vec<_>>();
-            assert_eq!(payloads(&received), payloads(&expected), "{what}");
+            assert!(payloads(&received) == payloads(&expected), "{what}");
         }
 
         video.finish();

@@ -210,7 +210,13 @@ impl Stream {
     }
 }
 
-async fn dial(address: SocketAddr, version: Version) -> quinn::Connection {
+pub(crate) async fn dial(address: SocketAddr, version: Version) -> quinn::Connection {
+    let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
+    let connecting = endpoint.connect_with(client_config(version), address, "localhost");
+    connecting.expect("valid").await.expect("connects")
+}
+
+pub(crate) fn client_config(version: Version) -> quinn::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -219,10 +225,7 @@ async fn dial(address: SocketAddr, version: Version) -> quinn::Connection {
         .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_no_client_auth();
     tls.alpn_protocols = vec![version.token().into()];
-    let quic = QuicClientConfig::try_from(tls).expect("a cipher suite");
-    let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
-    let config = quinn::ClientConfig::new(Arc::new(quic));
-    endpoint.connect_with(config, address, "localhost").expect("valid").await.expect("connects")
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher suite")))
 }
 
 /// Believes anybody, and checks no signature.
