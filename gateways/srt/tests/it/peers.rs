@@ -1,5 +1,7 @@
 //! Real peers: libsrt 1.5 through ffmpeg, srt-live-transmit and ctypes.
 
+use std::process::Stdio;
+
 use moqgate_core::{Admission, AdmissionFuture, Denied, DenyReason, OpenAdmission, Request, Secret};
 use moqgate_srt::{Config, Reject};
 
@@ -199,20 +201,30 @@ async fn a_session_that_is_ended_from_outside_ends_the_encoder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn srt_live_transmit_pushes_encrypted() {
-    if !have(&["srt-live-transmit", "ffmpeg", "sh"]) {
+    if !have(&["srt-live-transmit", "ffmpeg"]) {
         return;
     }
     let config = Config { passphrase: Some(Secret::new(PASSPHRASE)), ..Config::default() };
     let bench = Bench::with(config, OpenAdmission);
     let to = url(bench.address, "live/cam0", &format!("&passphrase={PASSPHRASE}&pbkeylen=32"));
-    let line = format!(
-        "ffmpeg -nostdin -loglevel error -re -f lavfi -i testsrc2=size=320x180:rate=25 -c:v libx264 -preset \
-         ultrafast -f mpegts - | srt-live-transmit file://con '{to}'"
-    );
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", &line]).stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let _running = Running(command.spawn().expect("sh runs"));
+    let mut encoder = std::process::Command::new("ffmpeg");
+    encoder.args([
+        "-nostdin",
+        "-loglevel",
+        "error",
+        "-re",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x180:rate=25",
+    ]);
+    encoder.args(["-c:v", "libx264", "-preset", "ultrafast", "-f", "mpegts", "-"]);
+    encoder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut encoder = Running(encoder.spawn().expect("ffmpeg runs"));
+    let mut sender = std::process::Command::new("srt-live-transmit");
+    sender.args(["file://con", &to]).stdin(encoder.0.stdout.take().expect("piped"));
+    sender.stdout(Stdio::null()).stderr(Stdio::null());
+    let _sender = Running(sender.spawn().expect("srt-live-transmit runs"));
     bench.until("decrypted", |bench| bench.link("live/cam0", "packets_unique") > 50.0).await;
     assert_eq!(bench.link("live/cam0", "packets_undecryptable"), 0.0);
     bench.stop().await;
