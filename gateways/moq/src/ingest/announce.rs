@@ -12,7 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::route::{Hops, Route};
 use super::{Shared, Violation, broadcast};
 use crate::transport::{ReadFault, Reader, SendStream};
-use crate::wire::{AnnounceEvent, AnnounceOk, AnnounceRequest, Announced, Announcement, BidiType, Message};
+use crate::wire::{
+    ANNOUNCED_MAX, AnnounceEvent, AnnounceOk, AnnounceRequest, Announced, Announcement, BidiType, Message,
+};
 
 /// Until the peer ends its announcements or the session is over.
 pub(super) async fn follow(shared: &Arc<Shared>) -> Result<(), Violation> {
@@ -47,12 +49,20 @@ async fn read(shared: &Arc<Shared>, reader: &mut Reader) -> Result<(), Violation
         hops.responder = Some(ok.hop);
     }
     let (mut book, mut following) = (Announced::new(version), Following::default());
+    let mut warned = false;
     while let Some(announcement) = next::<Announcement>(reader).await? {
         match book.push(announcement).map_err(Violation::Announce)? {
             Some(AnnounceEvent::Started { suffix, route } | AnnounceEvent::Rerouted { suffix, route }) => {
                 following.route(shared, suffix, Route::new(route, hops));
             }
             Some(AnnounceEvent::Ended { suffix }) => following.end(suffix),
+            None if book.ignored() > 0 && !warned => {
+                warned = true;
+                tracing::warn!(
+                    most = ANNOUNCED_MAX,
+                    "peer announces too many broadcasts, the rest is ignored"
+                );
+            }
             None => {}
         }
     }

@@ -1,11 +1,12 @@
 //! Which announcements of a stream are live, on either side of it: ids since 06, suffixes before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::announce::{Announcement, Route};
 use super::version::Version;
 
-/// Most live announcements on one stream that we keep for a peer: about 10 MB with the longest names.
+/// Most live announcements on one stream that we keep for a peer: about 10 MB with the longest names. What goes beyond
+/// is ignored: a busy relay has done nothing wrong.
 pub const ANNOUNCED_MAX: usize = 4096;
 
 /// The receiver's book. All that it refuses closes the session.
@@ -14,66 +15,80 @@ pub struct Announced {
     version: Version,
     next_id: u64,
     ids: HashMap<u64, String>,
-    live: HashMap<String, Option<u64>>,
+    live: HashSet<String>,
+    ignored: u64,
 }
 
 impl Announced {
     /// At the beginning of a reply stream.
     pub fn new(version: Version) -> Self {
-        Self { version, next_id: 0, ids: HashMap::new(), live: HashMap::new() }
+        Self { version, next_id: 0, ids: HashMap::new(), live: HashSet::new(), ignored: 0 }
+    }
+
+    /// How many announcements were ignored because there were too many.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
     }
 
     /// Books one announcement and says what it means. `None`: nothing.
     pub fn push(&mut self, announcement: Announcement) -> Result<Option<AnnounceEvent>, AnnounceError> {
         match announcement {
-            Announcement::Start { suffix, route } => self.start(normalise(&suffix), route).map(Some),
-            Announcement::Restart { suffix, route } => Ok(Some(self.replace(normalise(&suffix), route)?)),
+            Announcement::Start { suffix, route } => self.start(normalise(&suffix), route),
+            Announcement::Restart { suffix, route } => self.replace(normalise(&suffix), route),
             Announcement::End { suffix } => self.end(normalise(&suffix)),
             Announcement::EndId { id } => {
-                let suffix = self.ids.remove(&id).ok_or(AnnounceError::UnknownId(id))?;
+                let Some(suffix) = self.ids.remove(&id) else { return self.unknown(id) };
                 self.live.remove(&suffix);
                 Ok(Some(AnnounceEvent::Ended { suffix }))
             }
             Announcement::RestartId { id, route } => {
-                let suffix = self.ids.get(&id).cloned().ok_or(AnnounceError::UnknownId(id))?;
+                let Some(suffix) = self.ids.get(&id).cloned() else { return self.unknown(id) };
                 Ok(Some(AnnounceEvent::Rerouted { suffix, route }))
             }
             Announcement::Unknown { .. } => Ok(None),
         }
     }
 
-    fn start(&mut self, suffix: String, route: Route) -> Result<AnnounceEvent, AnnounceError> {
-        if self.live.contains_key(&suffix) {
+    fn start(&mut self, suffix: String, route: Route) -> Result<Option<AnnounceEvent>, AnnounceError> {
+        if self.live.contains(&suffix) {
             if self.version == Version::Lite05 {
-                return Ok(AnnounceEvent::Rerouted { suffix, route });
+                return Ok(Some(AnnounceEvent::Rerouted { suffix, route }));
             }
             return Err(AnnounceError::AlreadyLive(suffix));
         }
-        if self.live.len() >= ANNOUNCED_MAX {
-            return Err(AnnounceError::TooMany);
-        }
         let id = self.version.has_typed_announce().then_some(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        if self.live.len() >= ANNOUNCED_MAX {
+            self.ignored = self.ignored.saturating_add(1);
+            return Ok(None);
+        }
         if let Some(id) = id {
             self.ids.insert(id, suffix.clone());
-            self.next_id = id.saturating_add(1);
         }
-        self.live.insert(suffix.clone(), id);
-        Ok(AnnounceEvent::Started { suffix, route })
+        self.live.insert(suffix.clone());
+        Ok(Some(AnnounceEvent::Started { suffix, route }))
     }
 
-    fn replace(&mut self, suffix: String, route: Route) -> Result<AnnounceEvent, AnnounceError> {
-        if self.live.contains_key(&suffix) {
-            return Ok(AnnounceEvent::Rerouted { suffix, route });
+    fn replace(&mut self, suffix: String, route: Route) -> Result<Option<AnnounceEvent>, AnnounceError> {
+        if self.live.contains(&suffix) {
+            return Ok(Some(AnnounceEvent::Rerouted { suffix, route }));
         }
         self.start(suffix, route)
     }
 
     fn end(&mut self, suffix: String) -> Result<Option<AnnounceEvent>, AnnounceError> {
-        if self.live.remove(&suffix).is_some() {
+        if self.live.remove(&suffix) {
             return Ok(Some(AnnounceEvent::Ended { suffix }));
         }
         // The released peers ignore it on 05.
-        if self.version == Version::Lite05 { Ok(None) } else { Err(AnnounceError::NotLive(suffix)) }
+        let harmless = self.version == Version::Lite05 || self.ignored > 0;
+        if harmless { Ok(None) } else { Err(AnnounceError::NotLive(suffix)) }
+    }
+
+    /// An id that is not live: of an announcement that was ignored, or the peer's mistake.
+    fn unknown(&self, id: u64) -> Result<Option<AnnounceEvent>, AnnounceError> {
+        let harmless = self.ignored > 0 && id < self.next_id;
+        if harmless { Ok(None) } else { Err(AnnounceError::UnknownId(id)) }
     }
 }
 
@@ -114,9 +129,6 @@ pub enum AnnounceError {
     /// An id never given, or retired.
     #[error("announce id {0}, which is not live")]
     UnknownId(u64),
-    /// More than [`ANNOUNCED_MAX`] at once.
-    #[error("more than {ANNOUNCED_MAX} announcements")]
-    TooMany,
 }
 
 /// The sender's book.

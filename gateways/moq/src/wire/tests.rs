@@ -407,12 +407,28 @@ mod books {
     }
 
     #[test]
-    fn a_book_is_bounded() {
-        let mut book = Announced::new(Lite06);
-        for index in 0..ANNOUNCED_MAX {
-            book.push(start(&index.to_string(), &[])).unwrap();
+    fn a_book_is_bounded_and_a_busy_peer_is_not_at_fault() {
+        for version in [Lite04, Lite06] {
+            let mut book = Announced::new(version);
+            for index in 0..ANNOUNCED_MAX {
+                book.push(start(&index.to_string(), &[])).unwrap();
+            }
+            assert_eq!(book.push(start("more", &[])), Ok(None));
+            assert_eq!(book.ignored(), 1);
+            let typed = version.has_typed_announce();
+            let end = |id: u64, suffix: &str| match typed {
+                true => Announcement::EndId { id },
+                false => Announcement::End { suffix: suffix.into() },
+            };
+            assert_eq!(book.push(end(ANNOUNCED_MAX as u64, "more")), Ok(None));
+            assert_eq!(book.push(end(7, "7")), Ok(Some(AnnounceEvent::Ended { suffix: "7".into() })));
+            assert!(book.push(start("again", &[])).unwrap().is_some());
+            assert!(book.push(end(ANNOUNCED_MAX as u64 + 1, "again")).unwrap().is_some());
+            if typed {
+                let never = ANNOUNCED_MAX as u64 + 2;
+                assert_eq!(book.push(end(never, "")), Err(AnnounceError::UnknownId(never)));
+            }
         }
-        assert_eq!(book.push(start("more", &[])), Err(AnnounceError::TooMany));
     }
 
     /// Whatever the sender's book says, the receiver's understands.

@@ -348,6 +348,21 @@ async fn announcements_end_with_their_messages_their_stream_and_their_session() 
 }
 
 #[tokio::test]
+async fn a_publisher_that_comes_back_takes_its_path_over() {
+    let scene = Scene::new(Lite06).await;
+    // From the same address, while the first connection has not been missed yet.
+    let back = Peer::connect(scene.server.address, Lite06).await;
+    let mut announcements = back.announcing().await;
+    announcements.send(&start("cam", &[8])).await;
+    within("end of the ghost", scene.cam.closed()).await;
+    let again = within("takeover", scene.viewer.consumer().wait(&path("cam"))).await.expect("allowed");
+    assert_eq!(again.route().hops, [8, HOP]);
+    assert_eq!(scene.peer.closed().await, 0x0);
+    drop((back, again));
+    scene.stop().await;
+}
+
+#[tokio::test]
 async fn broken_announcements_close_the_session() {
     let cases: [(Version, &[u8]); 6] = [
         // A live suffix again.
