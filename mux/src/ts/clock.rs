@@ -33,8 +33,8 @@ pub(crate) struct Clock {
     previous: Option<Epoch>,
     streams: Vec<Stream>,
     pcr: Option<i64>,
-    /// PCR after the last break of its sequence.
-    broken_pcr: Option<i64>,
+    /// PCR after a break of its sequence, and until when on the timeline units are expected to follow it.
+    broken_pcr: Option<(i64, i64)>,
     /// Until when, on the timeline, a jump is expected, and whether the sender announced it.
     hint: Option<Hint>,
     /// A lone timestamp far from the clock.
@@ -128,8 +128,7 @@ impl Clock {
         };
         let stream = self.streams.iter().position(|stream| stream.pid == pid);
         let reorders = class == Class::Video && dts.is_none();
-        let place = self.place(current, stream, time, class, reorders);
-        match place {
+        match self.place(current, &Unit { pid, time, stream, reorders, steers }) {
             Place::Current(unwrapped) => {
                 Ok(self.accept(pid, unwrapped, Times { pts, dts, jumped: false, steers }))
             }
@@ -166,7 +165,7 @@ impl Clock {
         {
             return self.stamp(pid, Class::Data, pcr as u64, None).ok().map(|stamp| stamp.pts);
         }
-        self.current.map(|epoch| to_timestamp(epoch.reference + epoch.offset))
+        self.present().map(to_timestamp)
     }
 
     /// What has to be added to a 33-bit time of the input to get the timeline's, modulo 2^33.
@@ -180,7 +179,7 @@ impl Clock {
         if let Some(last) = self.pcr.replace(base) {
             let step = difference(base, last);
             if discontinuity || !(0..=PCR_STEP_MAX).contains(&step) {
-                self.broken_pcr = Some(base);
+                self.broken_pcr = self.present().map(|present| (base, present + SECOND));
             }
         }
         if discontinuity {
@@ -190,9 +189,9 @@ impl Clock {
 
     /// Something else speaks for a new clock soon: new tables, or packets missing where the PCR is.
     pub(crate) fn expect_jump(&mut self, announced: bool) {
-        if let Some(epoch) = self.current {
+        if let Some(present) = self.present() {
             let announced = announced || self.hint.is_some_and(|hint| hint.announced);
-            self.hint = Some(Hint { until: epoch.reference + epoch.offset + SECOND, announced });
+            self.hint = Some(Hint { until: present + SECOND, announced });
         }
     }
 
@@ -212,22 +211,15 @@ impl Clock {
         self.jumps
     }
 
-    fn place(
-        &mut self,
-        current: Epoch,
-        stream: Option<usize>,
-        time: i64,
-        class: Class,
-        reorders: bool,
-    ) -> Place {
-        let hinted = self.hint.is_some_and(|hint| hint.until >= current.reference + current.offset);
-        let announced = hinted && self.hint.is_some_and(|hint| hint.announced);
+    fn place(&mut self, current: Epoch, unit: &Unit) -> Place {
+        let Unit { time, steers, reorders, .. } = *unit;
+        let present = current.reference + current.offset;
+        let hint = self.hint.filter(|hint| hint.until >= present);
+        let near = |other: i64| difference(time, other).abs() <= CLOCK_STEP_MAX;
+        let near_pcr = self.broken_pcr.is_some_and(|(pcr, until)| until >= present && near(pcr));
         let unwrapped = current.reference + difference(time, current.reference);
-        let far = (unwrapped - current.reference).abs() > CLOCK_STEP_MAX;
-        let near_pcr = self.broken_pcr.is_some_and(|pcr| difference(time, pcr).abs() <= CLOCK_STEP_MAX);
-        let steers = class != Class::Data || !self.has_media;
 
-        if let Some(stream) = stream.map(|index| self.streams[index])
+        if let Some(stream) = unit.stream.map(|index| self.streams[index])
             && steers
             && stream.epoch != current.number
             && self.previous.is_some_and(|previous| previous.number == stream.epoch)
@@ -238,20 +230,16 @@ impl Clock {
                 return Place::Previous(stream.last + step);
             }
         }
-        if far {
-            let confirmed = near_pcr
-                || hinted
-                || self.odd.is_some_and(|(_, odd)| difference(time, odd).abs() <= CLOCK_STEP_MAX);
+        if !near(current.reference) {
+            let confirmed = near_pcr || hint.is_some() || self.odd.is_some_and(|(_, odd)| near(odd));
             return if confirmed && steers { Place::Jump } else { Place::Odd };
         }
-        if self.odd.is_some_and(|(pid, _)| stream.is_some_and(|index| self.streams[index].pid == pid)) {
-            self.odd = None;
-        }
-        let Some(stream) = stream.map(|index| &mut self.streams[index]) else {
+        self.odd = self.odd.filter(|(pid, _)| *pid != unit.pid);
+        let Some(stream) = unit.stream.map(|index| &mut self.streams[index]) else {
             return Place::Current(unwrapped);
         };
         let step = unwrapped + current.offset - stream.out;
-        if announced && near_pcr && steers && step.abs() > SECOND {
+        if hint.is_some_and(|hint| hint.announced) && near_pcr && steers && step.abs() > SECOND {
             return Place::Jump;
         }
         if step >= 0 || !steers || (reorders && step >= -REORDER_MAX) {
@@ -268,11 +256,15 @@ impl Clock {
         stream.run_backwards(time)
     }
 
+    /// Where the timeline has come to.
+    fn present(&self) -> Option<i64> {
+        self.current.map(|epoch| epoch.reference + epoch.offset)
+    }
+
     /// Starts an epoch in which `time` follows the end of the timeline; tells whether there was one before.
     fn begin(&mut self, time: i64, step: Option<i64>) -> bool {
         let ends = self.streams.iter().filter(|stream| stream.steers).map(|stream| stream.out);
-        let present = self.current.map(|epoch| epoch.reference + epoch.offset);
-        let start = match ends.chain(present).max() {
+        let start = match ends.chain(self.present()).max() {
             Some(end) => end + step.unwrap_or(UNIT_TICKS),
             None => CLOCK_ORIGIN,
         };
@@ -333,6 +325,18 @@ impl Clock {
             crossed,
         }
     }
+}
+
+/// What decides where a unit belongs.
+struct Unit {
+    pid: u16,
+    /// Decode time, 33 bits.
+    time: i64,
+    /// Index of its stream, if that has been seen.
+    stream: Option<usize>,
+    /// The time is that of display, which runs back and forth.
+    reorders: bool,
+    steers: bool,
 }
 
 struct Times {

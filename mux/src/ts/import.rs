@@ -43,7 +43,6 @@ impl Importer {
                 events: VecDeque::new(),
                 prelude: Prelude::default(),
                 tracks: 0,
-                stats: ImportStats::default(),
             },
         }
     }
@@ -89,11 +88,8 @@ impl Importer {
         ImportStats {
             lost_bytes: self.sync.lost_bytes(),
             resyncs: self.sync.resyncs(),
-            misplaced_units: engine.stats.misplaced_units,
-            timeless_units: engine.stats.timeless_units,
             clock_jumps: engine.clock.jumps(),
             open_bytes: engine.demux.open_bytes(),
-            last_problem: engine.stats.last_problem.or(engine.demux.stats.last_problem),
             ..engine.demux.stats.clone()
         }
     }
@@ -113,7 +109,6 @@ struct Engine {
     events: VecDeque<Event>,
     prelude: Prelude,
     tracks: u32,
-    stats: ImportStats,
 }
 
 /// One elementary stream on its way to becoming a track.
@@ -238,8 +233,8 @@ impl Engine {
             Some(pts) => match self.clock.stamp(pes.pid, class, pts, pes.dts) {
                 Ok(stamp) => Some(stamp),
                 Err(_) => {
-                    self.stats.misplaced_units += 1;
-                    self.stats.last_problem = Some("misplaced_unit");
+                    self.demux.stats.misplaced_units += 1;
+                    self.demux.stats.last_problem = Some("misplaced_unit");
                     self.demux.recycle(pes.pid, pes.payload);
                     return;
                 }
@@ -261,7 +256,7 @@ impl Engine {
         if class == Class::Data && pts.is_none() {
             pts = self.clock.now(pes.pid);
             if pts.is_none() {
-                self.stats.timeless_units += 1;
+                self.demux.stats.timeless_units += 1;
                 return;
             }
         }
@@ -280,7 +275,7 @@ impl Engine {
     fn read_section(&mut self, pid: u16, mut bytes: Vec<u8>) {
         let Some(index) = self.streams.iter().position(|stream| stream.origin.pid == pid) else { return };
         let Some(now) = self.clock.now(pid) else {
-            self.stats.timeless_units += 1;
+            self.demux.stats.timeless_units += 1;
             return;
         };
         splice::restamp(&mut bytes, self.clock.offset());
@@ -307,7 +302,7 @@ impl Engine {
                     self.emit_for(stream, |track| Event::Frame { track, frame });
                 }
                 Output::Problem(reason) => {
-                    self.stats.last_problem = Some(reason);
+                    self.demux.stats.last_problem = Some(reason);
                     self.emit(Event::Problem(Problem { track: stream.track, reason }));
                 }
             }
@@ -320,7 +315,7 @@ impl Engine {
             return;
         }
         if self.tracks >= TRACKS_MAX {
-            self.stats.last_problem = Some("too_many_tracks");
+            self.demux.stats.last_problem = Some("too_many_tracks");
             return;
         }
         let id = TrackId(self.tracks);

@@ -108,6 +108,19 @@ fn a_short_loop_without_a_pcr_costs_two_units() {
 }
 
 #[test]
+fn seconds_without_packets_are_a_gap_and_the_pcr_behind_them_no_restart() {
+    let mut clock = Clock::default();
+    clock.pcr(40_000, false);
+    video(&mut clock, 100_000).unwrap();
+    let gap = 7 * 90_000;
+    clock.pcr(43_600 + gap, false);
+    assert_eq!(video(&mut clock, 103_600 + gap), Ok(3600 + gap as i64));
+    assert_eq!(video(&mut clock, 107_200 + gap), Ok(7200 + gap as i64));
+    assert_eq!(video(&mut clock, 103_600 + gap), Err(Refused::Backwards));
+    assert_eq!(clock.jumps(), 0);
+}
+
+#[test]
 fn disorder_is_dropped() {
     let mut clock = Clock::default();
     video(&mut clock, 100_000).unwrap();
