@@ -15,6 +15,7 @@ use crate::connect::{self, DialError, Dialled};
 use crate::link::{Link, QuicStats};
 use crate::metrics::Metrics;
 use crate::session::{self, End, Farewell};
+use crate::transport::Purpose;
 use crate::wire::SessionCode;
 
 /// A session that lived this long was a success; the next failure starts with the shortest wait again.
@@ -135,7 +136,8 @@ impl Dialer {
         let stop = stop.child_token();
         let farewell =
             Farewell { stop: stop.clone(), goaway: false, grace: LINGER, code: SessionCode::NO_ERROR };
-        let session = tracker.spawn(session::run(established, link, core, farewell, tracker.clone()));
+        let session =
+            tracker.spawn(session::run(established, link, core, Purpose::Relay, farewell, tracker.clone()));
         Ok(Live { session, goaway, stop, since: Instant::now() })
     }
 }

@@ -234,7 +234,9 @@ impl Host {
         tracing::info!(session = %id, %version, transport = transport.transport(), %root, "session opened");
         tracing::debug!(session = %id, peer = %transport.peer(), "peer");
         counters.sessions_opened.bump();
-        let end = session::run(established, Arc::new(link), core, self.farewell.clone(), tasks).await;
+        let end =
+            session::run(established, Arc::new(link), core, Purpose::Accepted, self.farewell.clone(), tasks)
+                .await;
         counters.sessions_closed.bump();
         if matches!(end, session::End::Violated(_)) {
             counters.violations.bump();

@@ -18,7 +18,7 @@ use crate::egress;
 use crate::ingest::{self, Ingest};
 use crate::link::{Link, Violation};
 use crate::transport::{
-    BiArrivals, Close, Ending, Established, Reader, RecvStream, SendStream, SessionLost, UniArrivals,
+    BiArrivals, Close, Ending, Established, Purpose, Reader, RecvStream, SendStream, SessionLost, UniArrivals,
 };
 use crate::wire::{BidiType, Goaway, Message as _, SessionCode, UniType, stream_code};
 
@@ -26,6 +26,8 @@ use crate::wire::{BidiType, Goaway, Message as _, SessionCode, UniType, stream_c
 const REQUESTS_MAX: usize = 2048;
 /// How long a stream may take to say what it is.
 const TYPE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often QUIC's buffers are fitted to the path.
+const ADAPT: Duration = Duration::from_secs(1);
 /// Stream code of the registry for a limit reached.
 const NO_CAPACITY: u32 = 0x30;
 
@@ -83,6 +85,7 @@ enum Event {
     Killed(KillReason),
     Stop,
     GraceOver,
+    Adapt,
 }
 
 /// Runs a session to its end, and closes it.
@@ -90,10 +93,11 @@ pub(crate) async fn run(
     established: Established,
     link: Arc<Link>,
     core: moqgate_core::Session,
+    purpose: Purpose,
     farewell: Farewell,
     tasks: TaskTracker,
 ) -> End {
-    let mut driver = Driver::new(established, link.clone(), Arc::new(core), farewell, tasks);
+    let mut driver = Driver::new(established, link.clone(), Arc::new(core), purpose, farewell, tasks);
     let end = driver.drive().await;
     let (code, reason) = match &end {
         End::Closed(_) => (SessionCode::NO_ERROR, String::new()),
@@ -114,6 +118,7 @@ struct Driver {
     work: FuturesUnordered<BoxFuture<'static, Event>>,
     requests: usize,
     farewell: Farewell,
+    purpose: Purpose,
 }
 
 impl Driver {
@@ -121,6 +126,7 @@ impl Driver {
         established: Established,
         link: Arc<Link>,
         core: Arc<moqgate_core::Session>,
+        purpose: Purpose,
         farewell: Farewell,
         tasks: TaskTracker,
     ) -> Self {
@@ -138,13 +144,14 @@ impl Driver {
         work.push(next_bi(bi).boxed());
         work.push(next_uni(uni).boxed());
         work.push(next_datagram(link.clone()).boxed());
+        work.push(adapt_later().boxed());
         work.push(async move { Event::Killed(core.killed().await) }.boxed());
         let stop = farewell.stop.clone();
         work.push(async move { stop.cancelled_owned().map(|()| Event::Stop).await }.boxed());
         if link.peer_publishes() {
             work.push(follow(ingest.clone()).boxed());
         }
-        Self { link, ingest, work, requests: 0, farewell }
+        Self { link, ingest, work, requests: 0, farewell, purpose }
     }
 
     async fn drive(&mut self) -> End {
@@ -182,6 +189,10 @@ impl Driver {
             // The end of the session follows, with its reason.
             Event::Bi(_, Err(SessionLost)) | Event::Uni(_, Err(SessionLost)) | Event::Datagram(None) => {}
             Event::Stop => self.say_goodbye(),
+            Event::Adapt => {
+                self.link.transport.adapt(self.purpose);
+                self.work.push(adapt_later().boxed());
+            }
         }
         None
     }
@@ -213,6 +224,11 @@ async fn ended(mut ending: Ending) -> Event {
 /// What the peer publishes.
 async fn follow(ingest: Ingest) -> Event {
     Event::Done(ingest.run().await.map_err(|violation| Violation::protocol(violation.to_string())))
+}
+
+async fn adapt_later() -> Event {
+    tokio::time::sleep(ADAPT).await;
+    Event::Adapt
 }
 
 async fn next_bi(mut arrivals: BiArrivals) -> Event {

@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use moqgate_core::{ForwardError, Forwarded, GroupConsumer, Timestamp};
+use tokio::time::Instant;
 
 use super::sink::{DatagramSink, StreamSink};
 use crate::link::Link;
@@ -27,7 +29,8 @@ pub(super) struct InFlight {
     frame_start: u64,
     state: State,
     rank: usize,
-    blocked: bool,
+    /// Since when QUIC takes less than there is.
+    blocked: Option<Instant>,
     /// How far the track was when a newer group came; `None` while this is the newest.
     superseded_at: Option<Timestamp>,
 }
@@ -59,7 +62,7 @@ impl InFlight {
             let transport = link.transport.clone();
             State::Opening(async move { transport.open_uni().await }.boxed())
         };
-        Self { group, frame_start, state, rank: 0, blocked: false, superseded_at: None }
+        Self { group, frame_start, state, rank: 0, blocked: None, superseded_at: None }
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -84,13 +87,13 @@ impl InFlight {
         }
     }
 
-    /// Whether it waits for the peer.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
+    /// Whether it waits for the peer, and has for at least so long.
+    pub(super) fn is_blocked_for(&self, patience: Duration) -> bool {
+        self.blocked.is_some_and(|since| since.elapsed() >= patience)
     }
 
     /// By how much, in media time, it has fallen behind. `None` for the newest, which never grows old.
-    pub(super) fn age(&self, newest: Timestamp) -> Option<std::time::Duration> {
+    pub(super) fn age(&self, newest: Timestamp) -> Option<Duration> {
         self.superseded_at.map(|at| newest.checked_sub(at).unwrap_or_default())
     }
 
@@ -116,7 +119,7 @@ impl InFlight {
         loop {
             match &mut self.state {
                 State::Opening(opening) => {
-                    self.blocked = true;
+                    self.blocked.get_or_insert_with(Instant::now);
                     let Poll::Ready(stream) = Pin::new(opening).poll(cx) else { return Poll::Pending };
                     let sink = self.begin(link, feeding, stream?);
                     self.state = State::Sending(sink);
@@ -149,7 +152,7 @@ impl InFlight {
         };
         // Also when there is nothing new: the head, or what was blocked.
         let flushed = sink.poll_flush(cx);
-        self.blocked = sink.is_blocked();
+        self.blocked = sink.is_blocked().then(|| self.blocked.unwrap_or_else(Instant::now));
         match (over, flushed) {
             (_, Poll::Ready(Err(WriteError::Lost))) => Poll::Ready(Err(SessionLost)),
             (Some(Err(ForwardError::Sink(WriteError::Lost))), _) => Poll::Ready(Err(SessionLost)),

@@ -24,7 +24,10 @@ use crate::wire::{Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version, st
 
 /// Groups of one subscription under way at once. One more costs the oldest of them: ten seconds of audio frames.
 const IN_FLIGHT_MAX: usize = 512;
-/// How often a blocked group's age is looked at: media time moves without this subscription being woken.
+/// How long a group must have been blocked before it may be given up for its age. A burst of audio behind a keyframe
+/// waits for less on any path that can carry the stream at all.
+const BLOCKED_MIN: Duration = Duration::from_millis(200);
+/// How often a blocked group's age is looked at: time moves without this subscription being woken.
 const AGE_CHECK: Duration = Duration::from_millis(100);
 
 /// Answers one SUBSCRIBE until the track or the subscription ends.
@@ -288,12 +291,16 @@ impl<'a> Feed<'a> {
         let allowed = self.terms.max_age.min(self.track.info().max_age);
         loop {
             let newest = self.newest();
-            let old =
-                |group: &InFlight| group.is_blocked() && group.age(newest).is_some_and(|age| age >= allowed);
+            let old = |group: &InFlight| {
+                group.is_blocked_for(BLOCKED_MIN) && group.age(newest).is_some_and(|age| age >= allowed)
+            };
             while let Some(at) = self.groups.iter().rposition(old) {
                 self.give_up(at, stream_code::OLD);
             }
-            let waiting = self.groups.iter().any(|group| group.is_blocked() && group.age(newest).is_some());
+            let waiting = self
+                .groups
+                .iter()
+                .any(|group| group.is_blocked_for(Duration::ZERO) && group.age(newest).is_some());
             if !waiting {
                 self.age_check_armed = false;
                 return;

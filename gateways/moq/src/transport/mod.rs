@@ -144,6 +144,12 @@ impl Session {
         self.0.quic.remote_address()
     }
 
+    /// Lets QUIC hold as much as the path turned out to carry. To be called now and then.
+    pub(crate) fn adapt(&self, purpose: Purpose) {
+        let window = purpose.send_window(self.0.quic.stats().path.cwnd);
+        self.0.quic.set_send_window(window);
+    }
+
     pub(crate) fn stats(&self) -> quinn::ConnectionStats {
         self.0.quic.stats()
     }

@@ -25,13 +25,16 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// How much may lie in QUIC's hands unacknowledged. What lies there can no longer be dropped for age. For a viewer
-    /// this is a second of 16 Mbit/s video, or 80 Mbit/s at 200 ms round trip.
-    const fn send_window(self) -> u64 {
-        match self {
-            Self::Accepted => 2 * 1024 * 1024,
-            Self::Relay => 32 * 1024 * 1024,
-        }
+    /// How much may lie in QUIC's hands unacknowledged: what is in flight, and as much again twice over so that the
+    /// path never idles. What lies there can no longer be dropped for age, so on a slow path it must not be seconds.
+    pub(super) fn send_window(self, congestion_window: u64) -> u64 {
+        let (min, max) = match self {
+            // A keyframe of 5 Mbit/s video at once.
+            Self::Accepted => (512 * 1024, 16 * 1024 * 1024),
+            // One of each of many broadcasts.
+            Self::Relay => (4 * 1024 * 1024, 64 * 1024 * 1024),
+        };
+        congestion_window.saturating_mul(3).clamp(min, max)
     }
 
     /// A peer that says nothing for this long is gone. A relay that died should be missed for less.
@@ -61,6 +64,6 @@ pub(crate) fn transport_config(purpose: Purpose) -> Arc<TransportConfig> {
         .keep_alive_interval(Some(purpose.keep_alive()))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .send_window(purpose.send_window());
+        .send_window(purpose.send_window(0));
     Arc::new(config)
 }

@@ -285,6 +285,29 @@ async fn a_group_is_given_up_when_it_is_blocked_and_superseded_and_not_before() 
     studio.server.stop().await;
 }
 
+/// Being full for a moment is not being blocked: a burst that does not fit at once still arrives whole at max age 0.
+#[tokio::test]
+async fn a_burst_larger_than_the_peers_window_arrives_whole() {
+    let studio = Studio::new();
+    let quic = narrow(studio.server.address, 50_000).await;
+    push_group(&studio.video, &[frame(0, "x")]);
+    let (_send, mut reply) = bi(&quic, &subscribe("00000000")).await;
+    expect(&mut reply, "000100").await;
+    next_uni(&quic).await;
+    for i in 1..9 {
+        push_group(&studio.video, &[frame(i * 21_333, vec![i as u8; 20_000])]);
+    }
+    let reading = futures_util::future::join_all((0..8).map(|_| next_uni(&quic)));
+    let groups = within("burst", reading).await;
+    assert!(
+        groups.iter().all(|(_, ended)| *ended == Ended::Fin),
+        "{:?}",
+        groups.iter().map(|(_, ended)| ended)
+    );
+    assert_eq!(studio.server.count("groups_expired"), 0);
+    studio.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_viewer_who_allows_age_gets_it() {
     const LARGE: usize = 200_000;
