@@ -22,6 +22,9 @@ pub(crate) const GROUP_FRAMES_MAX: usize = 8192;
 /// Most payload bytes in a group, and in a frame, for the same reason.
 pub(crate) const GROUP_BYTES_MAX: usize = 32 << 20;
 
+/// What a frame costs in memory beside its payload, so that empty frames are not free.
+pub(crate) const FRAME_COST: usize = size_of::<Frame>() + 64;
+
 /// No frame has come yet.
 const NO_TIMESTAMP: u64 = u64::MAX;
 
@@ -103,10 +106,10 @@ impl GroupShared {
     /// Lets the memory go, whoever still reads, and returns how many bytes that was.
     pub(crate) fn evict(&self, woken: &mut Vec<Waker>) -> usize {
         let mut state = self.lock();
-        state.frames = Vec::new();
+        let frames = std::mem::take(&mut state.frames);
         state.end = Some(End::Aborted(StreamCode::EVICTED));
         state.waiters.take(woken);
-        self.bytes.swap(0, Relaxed)
+        self.bytes.swap(0, Relaxed) + frames.len() * FRAME_COST
     }
 
     fn lock(&self) -> MutexGuard<'_, GroupState> {

@@ -32,7 +32,7 @@ pub struct OriginConfig {
     /// How long groups are kept for late readers and fetches, unless the track asks for less. The newest group of a
     /// track is always kept.
     pub retention_age: Duration,
-    /// How many payload bytes a track keeps beside its newest group.
+    /// How many bytes a track keeps beside its newest group: payloads, and what a frame costs besides.
     pub retention_bytes: usize,
     /// How long an anonymous publisher must have been silent before another from the same address may replace it.
     pub ghost_after: Duration,

@@ -19,7 +19,7 @@ pub use producer::{CreateGroupError, TrackClosed, TrackProducer};
 use crate::{
     StreamCode, Subscription, Timestamp,
     broadcast::Activity,
-    group::{GROUP_BYTES_MAX, GroupShared},
+    group::{FRAME_COST, GROUP_BYTES_MAX, GroupShared},
     waiters::{Waiters, wake_all},
 };
 
@@ -77,7 +77,7 @@ pub(crate) struct TrackShared {
     retention: Retention,
     activity: Arc<Activity>,
     newest_timestamp: AtomicU64,
-    /// Payload bytes of all retained groups. Signed, because an eviction may overtake the frame that it evicts.
+    /// Memory of all retained groups, in bytes. Signed, because an eviction may overtake the frame that it evicts.
     held: AtomicI64,
     state: Mutex<TrackState>,
 }
@@ -126,7 +126,7 @@ impl TrackShared {
     ) {
         self.newest_timestamp.fetch_max(timestamp.as_micros(), Relaxed);
         self.activity.pushed(received);
-        let held = self.held.fetch_add(as_signed(bytes), Relaxed);
+        let held = self.held.fetch_add(as_signed(bytes + FRAME_COST), Relaxed);
         if held > as_signed(self.retention.bytes + GROUP_BYTES_MAX) {
             self.lock().relieve(self, woken);
         }

@@ -12,7 +12,7 @@ use crate::rig::{Kept, Rig, at, track};
 fn small() -> Rig {
     let config = OriginConfig {
         retention_age: Duration::from_secs(4),
-        retention_bytes: 1000,
+        retention_bytes: 1400,
         ..OriginConfig::default()
     };
     Rig::with(config, OpenAdmission)
@@ -93,6 +93,21 @@ async fn groups_that_grow_out_of_order_stay_within_the_bound() {
     assert_eq!(late, Some(CreateGroupError::Late), "the newest stands in front, so nothing can be evicted");
     assert_eq!(video.create_group(10_000).unwrap_err(), CreateGroupError::Duplicate);
     assert_eq!(video.create_group(u64::MAX).unwrap_err(), CreateGroupError::Range);
+}
+
+#[tokio::test]
+async fn empty_frames_are_not_free() {
+    let rig = small();
+    let (_session, broadcast) = rig.publish(1, "cam").await;
+    let video = track(&broadcast, "video");
+    for _ in 0..3 {
+        let mut group = video.append_group().unwrap();
+        for _ in 0..100 {
+            group.push(rig.frame(0, 0)).unwrap();
+        }
+        group.finish();
+    }
+    assert_eq!(sequences(&rig, Start::From(0), Duration::ZERO).await, [2]);
 }
 
 #[tokio::test]
