@@ -114,4 +114,4 @@ class Gateway:
         return next((row["ingress"] for row in rows if row["path"] == path and row["protocol"] == "srt"), None)
 
     def srt_url(self, path, more=""):
-        return f"srt://{self.address['srt']}?streamid=%23!::r={path},m=publish{more}"
+        return f"srt://{self.address['srt']}?linger=10&streamid=#!::r={path},m=publish{more}"
