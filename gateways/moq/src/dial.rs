@@ -66,27 +66,28 @@ impl Dialer {
         let mut target = self.config.url.clone();
         // Sessions that the relay asked to leave run on until there is another one.
         let mut leaving: Option<CancellationToken> = None;
+        // Said once, not at every attempt.
+        let mut unreachable = false;
         loop {
             let wait = match self.open(&target, tracker, stop).await {
                 Ok(mut live) => {
+                    unreachable = false;
                     if let Some(old) = leaving.take() {
                         old.cancel();
                     }
                     tracing::info!(url = %shown(&target), "relay connected");
                     target.clone_from(&self.config.url);
-                    match live.watch().await {
+                    let (turn, lasted) = live.watch().await;
+                    match turn {
                         Turn::Leave(uri) => {
-                            tracing::info!(url = %shown(&target), "relay asks to reconnect");
+                            let wait = backoff.after_goaway(lasted);
+                            tracing::info!(url = %shown(&target), retry_s = wait.as_secs_f32(), "relay asks to reconnect");
                             target = uri.unwrap_or(target);
                             leaving = Some(live.stop);
-                            backoff.reset();
-                            continue;
+                            wait
                         }
-                        Turn::Ended(end, lasted) => {
-                            if lasted >= SETTLED {
-                                backoff.reset();
-                            }
-                            let wait = backoff.next();
+                        Turn::Ended(end) => {
+                            let wait = backoff.after_loss(lasted);
                             tracing::warn!(url = %shown(&target), reason = %end, retry_s = wait.as_secs_f32(), "relay lost");
                             wait
                         }
@@ -95,7 +96,12 @@ impl Dialer {
                 Err(error) => {
                     target.clone_from(&self.config.url);
                     let wait = backoff.next();
-                    tracing::warn!(url = %shown(&target), %error, retry_s = wait.as_secs_f32(), "relay unreachable");
+                    let (url, retry_s) = (shown(&target), wait.as_secs_f32());
+                    if std::mem::replace(&mut unreachable, true) {
+                        tracing::debug!(%url, %error, retry_s, "relay unreachable");
+                    } else {
+                        tracing::warn!(%url, %error, retry_s, "relay unreachable");
+                    }
                     wait
                 }
             };
@@ -153,21 +159,23 @@ struct Live {
 enum Turn {
     /// The relay leaves; it may name another place.
     Leave(Option<Url>),
-    Ended(String, Duration),
+    Ended(String),
 }
 
 impl Live {
-    async fn watch(&mut self) -> Turn {
-        tokio::select! {
+    /// What ends its turn as the session that counts, and after how long.
+    async fn watch(&mut self) -> (Turn, Duration) {
+        let turn = tokio::select! {
             biased;
             Ok(uri) = self.goaway.wait_for(Option::is_some) => {
                 Turn::Leave(uri.as_deref().filter(|uri| !uri.is_empty()).and_then(|uri| Url::parse(uri).ok()))
             }
             end = &mut self.session => {
                 let reason = end.map_or_else(|error| error.to_string(), |end| end.to_string());
-                Turn::Ended(reason, self.since.elapsed())
+                Turn::Ended(reason)
             }
-        }
+        };
+        (turn, self.since.elapsed())
     }
 }
 
@@ -191,8 +199,22 @@ impl Backoff {
         Self { min: config.backoff_min, max: config.backoff_max, next: config.backoff_min }
     }
 
-    fn reset(&mut self) {
+    /// A session was lost.
+    fn after_loss(&mut self, lasted: Duration) -> Duration {
+        if lasted >= SETTLED {
+            self.next = self.min;
+        }
+        self.next()
+    }
+
+    /// The relay asked to reconnect: at once, unless it has just done so. A relay that drains lets everybody in again
+    /// for as long as it is there.
+    fn after_goaway(&mut self, lasted: Duration) -> Duration {
+        if lasted < SETTLED {
+            return self.next();
+        }
         self.next = self.min;
+        Duration::ZERO
     }
 
     fn next(&mut self) -> Duration {
@@ -214,8 +236,21 @@ mod tests {
             let wait = backoff.next().as_secs_f64();
             assert!((expected * 0.75..=expected).contains(&wait), "{wait} for {expected}");
         }
-        backoff.reset();
-        assert!(backoff.next() <= Duration::from_secs(1));
+        assert!(
+            backoff.after_loss(Duration::from_secs(1)) > Duration::from_secs(20),
+            "it has not been there for long"
+        );
+        assert!(backoff.after_loss(SETTLED) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_relay_that_drains_is_not_hammered() {
+        let mut backoff =
+            Backoff::new(&DialConfig::new(Url::parse("https://relay.example/").expect("valid")));
+        assert_eq!(backoff.after_goaway(SETTLED), Duration::ZERO);
+        for least in [0.75, 1.5, 3.0] {
+            assert!(backoff.after_goaway(Duration::from_millis(1)).as_secs_f64() >= least);
+        }
     }
 
     #[test]
