@@ -9,6 +9,7 @@ mod refused;
 mod relay;
 mod rig;
 mod stop;
+mod tidy;
 mod usage;
 
 use std::time::Duration;
