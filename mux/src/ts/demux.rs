@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::ImportStats;
 use super::continuity::Step;
 use super::crc::crc32;
@@ -26,6 +28,21 @@ pub enum ProgramChoice {
     Number(u16),
 }
 
+/// The program that is imported, as its tables describe it; an exporter needs it to write the same program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// transport_stream_id of the PAT.
+    pub transport: u16,
+    /// program_number.
+    pub number: u16,
+    /// Pid of the program map.
+    pub pmt_pid: u16,
+    /// Pid of the clock reference; 0x1fff = none.
+    pub pcr_pid: u16,
+    /// The program's own descriptor loop, verbatim: the `CUEI` registration of splices stands here.
+    pub descriptors: Bytes,
+}
+
 /// What the demultiplexer found.
 #[derive(Debug)]
 pub(crate) enum Demuxed {
@@ -34,7 +51,7 @@ pub(crate) enum Demuxed {
         removed: Vec<u16>,
         added: Vec<Added>,
     },
-    /// A stream that cannot be followed.
+    /// Something that cannot be followed.
     Refused {
         reason: &'static str,
     },
@@ -124,6 +141,19 @@ impl Demux {
 
     pub(crate) fn poll(&mut self) -> Option<Demuxed> {
         self.out.pop_front()
+    }
+
+    /// The program that is followed.
+    pub(crate) fn program(&self) -> Option<ProgramInfo> {
+        let program = self.programs.iter().find(|program| Some(program.entry.program) == self.selected)?;
+        let pmt = program.pmt.as_ref()?;
+        Some(ProgramInfo {
+            transport: self.transport?,
+            number: pmt.program,
+            pmt_pid: program.entry.pmt_pid,
+            pcr_pid: pmt.pcr_pid,
+            descriptors: pmt.descriptors.clone(),
+        })
     }
 
     /// Bytes of units that are not complete.
@@ -305,6 +335,10 @@ impl Demux {
         program.pmt = Some(pmt);
         if self.selected.is_none() {
             self.selected = self.choose();
+            let unasked = self.programs.len() > 1 && self.choice == ProgramChoice::First;
+            if unasked && self.selected.is_some() {
+                self.out.push_back(Demuxed::Refused { reason: "other_programs" });
+            }
         }
         if self.selected == Some(number) {
             self.switch(number);

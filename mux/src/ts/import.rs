@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::clock::{Clock, Stamp};
-use super::demux::{Added, Demux, Demuxed, ProgramChoice};
+use super::demux::{Added, Demux, Demuxed, ProgramChoice, ProgramInfo};
 use super::kind::{Carriage, StreamKind, language};
 use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
 use super::packet::PACKET_BYTES;
@@ -80,6 +80,11 @@ impl Importer {
         let engine = &mut self.engine;
         self.sync.finish(|packet| engine.packet(packet));
         engine.finish();
+    }
+
+    /// The program that is imported, once its map has come.
+    pub fn program(&self) -> Option<ProgramInfo> {
+        self.engine.demux.program()
     }
 
     /// Counters since the start.

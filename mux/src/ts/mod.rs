@@ -24,6 +24,6 @@ mod splice;
 mod stats;
 mod sync;
 
-pub use demux::ProgramChoice;
+pub use demux::{ProgramChoice, ProgramInfo};
 pub use import::{ImportConfig, Importer};
 pub use stats::ImportStats;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use moqgate_mux::event::{CodecConfig, Event, MediaFrame, Track, TrackId};
-use moqgate_mux::ts::{ImportConfig, ImportStats, Importer};
+use moqgate_mux::ts::{ImportConfig, ImportStats, Importer, ProgramInfo};
 
 /// Pids that the tests use.
 pub(crate) const PMT: u16 = 0x1000;
@@ -239,6 +239,7 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 pub(crate) struct Imported {
     pub(crate) events: Vec<Event>,
     pub(crate) stats: ImportStats,
+    pub(crate) program: Option<ProgramInfo>,
 }
 
 pub(crate) fn import(bytes: &[u8]) -> Imported {
@@ -255,7 +256,7 @@ pub(crate) fn import_with(config: ImportConfig, bytes: &[u8], chunk: usize) -> I
     }
     importer.finish();
     events.extend(std::iter::from_fn(|| importer.poll()));
-    Imported { events, stats: importer.stats() }
+    Imported { events, stats: importer.stats(), program: importer.program() }
 }
 
 impl Imported {

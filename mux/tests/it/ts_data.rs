@@ -76,6 +76,9 @@ fn splices_keep_their_bytes_but_move_to_the_new_timeline() {
     mux.section(DATA, &broken);
     let imported = import(&mux.bytes);
     assert_eq!(kind(&imported), DataKind::Scte35);
+    let program = imported.program.as_ref().unwrap();
+    assert_eq!((program.number, program.pmt_pid, program.pcr_pid), (1, PMT, AUDIO));
+    assert_eq!(&program.descriptors[..], b"\x05\x04CUEI");
     assert_eq!(imported.stats.bad_sections, 1);
     let frames = imported.media(DATA);
     assert_eq!(frames.len(), 1);

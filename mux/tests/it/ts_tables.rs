@@ -89,6 +89,8 @@ fn line_09_one_program_of_several_is_taken() {
     let first = import(&mux.bytes);
     assert_eq!((first.frames(0x800).len(), first.frames(0x900).len()), (3, 0));
     assert_eq!(first.stats.program, Some(8), "the first with something to hear");
+    let told = |event: &Event| matches!(event, Event::Problem(problem) if problem.reason == "other_programs");
+    assert_eq!(first.count(told), 1);
     let config = ImportConfig { program: ProgramChoice::Number(9) };
     let chosen = import_with(config, &mux.bytes, 1316);
     assert_eq!((chosen.frames(0x800).len(), chosen.frames(0x900).len()), (0, 3));
