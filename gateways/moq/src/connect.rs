@@ -14,7 +14,9 @@ use url::{Host, Url};
 use crate::config::{DialConfig, Trust};
 use crate::handshake::{self, SetupError};
 use crate::tls::{TrustError, client_config, from_hex};
-use crate::transport::{self, ALPN_WEBTRANSPORT, Established, H3Error, Purpose, Session, transport_config};
+use crate::transport::{
+    self, ALPN_WEBTRANSPORT, Established, H3Error, Purpose, Session, endpoint, transport_config,
+};
 use crate::wire::{ProbeSupport, Setup, Version};
 
 /// How long everything up to the answer to CONNECT, and then SETUP, may take.
@@ -143,7 +145,7 @@ async fn dial(
                 } else {
                     SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
                 };
-                let endpoint = quinn::Endpoint::client(local).map_err(|error| error.to_string())?;
+                let endpoint = endpoint(local, None).map_err(|error| error.to_string())?;
                 let connecting =
                     endpoint.connect_with(config, address, &name).map_err(|error| error.to_string())?;
                 connecting.await.map_err(|error| error.to_string())

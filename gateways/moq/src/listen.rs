@@ -17,7 +17,9 @@ use crate::link::{Link, QuicStats, Violation};
 use crate::metrics::Metrics;
 use crate::session::{self, Farewell};
 use crate::tls::{CertificateError, CertificateHash, Certificates, RENEWAL_CHECK};
-use crate::transport::{ALPN_WEBTRANSPORT, Established, Purpose, Session, WebRequest, transport_config};
+use crate::transport::{
+    ALPN_WEBTRANSPORT, Established, Purpose, Session, WebRequest, endpoint, transport_config,
+};
 use crate::wire::{ProbeSupport, SessionCode, Setup, Version};
 
 /// QUIC and HTTP/3 handshakes under way at once. Until they are through, peers cost us and prove nothing.
@@ -70,7 +72,7 @@ impl Listener {
             server_config(certificates.clone()).map_err(|error| BindError::Tls(error.to_string()))?;
         let address = config.listen;
         let failed = |source| BindError::Address { address, source };
-        let endpoint = quinn::Endpoint::server(server, address).map_err(failed)?;
+        let endpoint = endpoint(address, Some(server)).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         let host = Host {
             gate,

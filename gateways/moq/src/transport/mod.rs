@@ -12,7 +12,7 @@ mod stream;
 mod web;
 
 pub(crate) use arrivals::{Arrivals, BiArrivals, UniArrivals};
-pub(crate) use quic::{ALPN_WEBTRANSPORT, Purpose, transport_config};
+pub(crate) use quic::{ALPN_WEBTRANSPORT, Purpose, endpoint, transport_config};
 pub(crate) use reader::{ReadFault, Reader};
 pub(crate) use stream::{ReadError, RecvStream, SendStream, WriteError};
 pub(crate) use web::{H3Error, WebRequest, connect};

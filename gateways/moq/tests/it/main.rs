@@ -8,3 +8,4 @@ mod peer;
 mod rig;
 mod script;
 mod session;
+mod web;

@@ -217,6 +217,10 @@ pub(crate) async fn dial(address: SocketAddr, version: Version) -> quinn::Connec
 }
 
 pub(crate) fn client_config(version: Version) -> quinn::ClientConfig {
+    client_config_for(version.token())
+}
+
+pub(crate) fn client_config_for(alpn: &str) -> quinn::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -224,7 +228,7 @@ pub(crate) fn client_config(version: Version) -> quinn::ClientConfig {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_no_client_auth();
-    tls.alpn_protocols = vec![version.token().into()];
+    tls.alpn_protocols = vec![alpn.into()];
     quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher suite")))
 }
 
