@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::ImportStats;
 use super::continuity::Step;
 use super::crc::crc32;
@@ -11,37 +9,13 @@ use super::kind::{Carriage, StreamKind};
 use super::limits::{OPEN_BYTES_MAX, VIDEO_STREAMS_MAX};
 use super::packet::{NULL_PID, PACKET_BYTES, Packet};
 use super::pes::{Assembler, Class, Fault, Pes};
-use super::psi::{Pat, PatCollector, PatEntry, Pmt, PmtStream, Section};
+use super::programs::{PatChange, ProgramChoice, ProgramInfo, Programs};
+use super::psi::{Pmt, PmtStream, Section};
 use super::section::Sections;
 use super::slots::{Content, Slots};
 
 /// First pid that belongs to a program; below are the tables of the multiplex (EN 300 468 table 1).
 const FIRST_PROGRAM_PID: u16 = 0x20;
-
-/// Which program of a multiplex is imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ProgramChoice {
-    /// The first one whose map lists sound or pictures that can be read.
-    #[default]
-    First,
-    /// The one with this program_number.
-    Number(u16),
-}
-
-/// The program that is imported, as its tables describe it; an exporter needs it to write the same program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProgramInfo {
-    /// transport_stream_id of the PAT.
-    pub transport: u16,
-    /// program_number.
-    pub number: u16,
-    /// Pid of the program map.
-    pub pmt_pid: u16,
-    /// Pid of the clock reference; 0x1fff = none.
-    pub pcr_pid: u16,
-    /// The program's own descriptor loop, verbatim: the `CUEI` registration of splices stands here.
-    pub descriptors: Bytes,
-}
 
 /// What the demultiplexer found.
 #[derive(Debug)]
@@ -80,12 +54,8 @@ pub(crate) struct Added {
 /// The demultiplexer of one input.
 #[derive(Debug)]
 pub(crate) struct Demux {
-    choice: ProgramChoice,
     slots: Slots,
-    pat: PatCollector,
-    programs: Vec<Program>,
-    transport: Option<u16>,
-    selected: Option<u16>,
+    programs: Programs,
     /// The streams that are followed, and as what.
     followed: Vec<(u16, StreamKind)>,
     pcr_pid: u16,
@@ -94,21 +64,11 @@ pub(crate) struct Demux {
     pub(crate) stats: ImportStats,
 }
 
-#[derive(Debug)]
-struct Program {
-    entry: PatEntry,
-    pmt: Option<Pmt>,
-}
-
 impl Demux {
     pub(crate) fn new(choice: ProgramChoice) -> Self {
         Self {
-            choice,
             slots: Slots::new(),
-            pat: PatCollector::default(),
-            programs: Vec::new(),
-            transport: None,
-            selected: None,
+            programs: Programs::new(choice),
             followed: Vec::new(),
             pcr_pid: NULL_PID,
             held: 0,
@@ -145,15 +105,7 @@ impl Demux {
 
     /// The program that is followed.
     pub(crate) fn program(&self) -> Option<ProgramInfo> {
-        let program = self.programs.iter().find(|program| Some(program.entry.program) == self.selected)?;
-        let pmt = program.pmt.as_ref()?;
-        Some(ProgramInfo {
-            transport: self.transport?,
-            number: pmt.program,
-            pmt_pid: program.entry.pmt_pid,
-            pcr_pid: pmt.pcr_pid,
-            descriptors: pmt.descriptors.clone(),
-        })
+        self.programs.info()
     }
 
     /// Bytes of units that are not complete.
@@ -288,90 +240,40 @@ impl Demux {
             return;
         };
         if pid == 0 {
-            if let Some(pat) = self.pat.push(&section) {
-                self.apply_pat(pat);
+            if let Some(change) = self.programs.push_pat(&section) {
+                self.follow_maps(change);
             }
         } else if let Some(pmt) = Pmt::parse(&section) {
-            self.apply_pmt(pid, pmt);
-        }
-    }
-
-    fn apply_pat(&mut self, pat: Pat) {
-        // Between programs some muxers send an empty PAT.
-        if pat.programs.is_empty() {
-            return;
-        }
-        if self.transport.replace(pat.transport).is_some_and(|before| before != pat.transport) {
-            self.out.push_back(Demuxed::ClockHint);
-        }
-        let mut before = std::mem::take(&mut self.programs);
-        for program in &before {
-            if pat.programs.iter().all(|entry| entry.pmt_pid != program.entry.pmt_pid) {
-                self.slots.remove(program.entry.pmt_pid);
-            }
-        }
-        for entry in pat.programs {
-            let known = before.iter().position(|program| program.entry == entry);
-            let pmt = known.and_then(|index| before.swap_remove(index).pmt);
-            self.slots.insert(entry.pmt_pid, Content::Pmt(Sections::default()));
-            self.programs.push(Program { entry, pmt });
-        }
-        if self
-            .selected
-            .is_some_and(|number| self.programs.iter().all(|program| program.entry.program != number))
-        {
-            self.selected = None;
-        }
-        self.stats.programs = self.programs.len();
-    }
-
-    fn apply_pmt(&mut self, pid: u16, pmt: Pmt) {
-        let number = pmt.program;
-        let entry = PatEntry { program: number, pmt_pid: pid };
-        let Some(program) = self.programs.iter_mut().find(|program| program.entry == entry) else { return };
-        if program.pmt.as_ref() == Some(&pmt) && self.selected.is_some() {
-            return;
-        }
-        program.pmt = Some(pmt);
-        if self.selected.is_none() {
-            self.selected = self.choose();
-            let unasked = self.programs.len() > 1 && self.choice == ProgramChoice::First;
-            if unasked && self.selected.is_some() {
+            let first = self.stats.program.is_none();
+            let Some(pmt) = self.programs.push_pmt(pid, pmt).cloned() else { return };
+            if first && self.programs.is_unasked() {
                 self.out.push_back(Demuxed::Refused { reason: "other_programs" });
             }
-        }
-        if self.selected == Some(number) {
-            self.switch(number);
+            self.switch(&pmt);
         }
     }
 
-    /// The program to import, once enough is known.
-    fn choose(&self) -> Option<u16> {
-        let known = || self.programs.iter().filter_map(|program| program.pmt.as_ref());
-        let chosen = match self.choice {
-            ProgramChoice::Number(number) => known().find(|pmt| pmt.program == number),
-            ProgramChoice::First => known()
-                .find(|pmt| {
-                    pmt.streams
-                        .iter()
-                        .any(|stream| StreamKind::of(stream, pmt).is_some_and(StreamKind::is_media))
-                })
-                .or_else(|| {
-                    let all = known().count() == self.programs.len();
-                    known().find(|pmt| all && !pmt.streams.is_empty())
-                }),
-        };
-        chosen.map(|pmt| pmt.program)
+    fn follow_maps(&mut self, change: PatChange) {
+        if change.other {
+            self.out.push_back(Demuxed::ClockHint);
+        }
+        for pid in change.gone {
+            if self.slots.get(pid).is_some_and(|slot| matches!(slot.content, Content::Pmt(_))) {
+                self.slots.remove(pid);
+            }
+        }
+        for pid in change.pids {
+            self.slots.insert(pid, Content::Pmt(Sections::default()));
+        }
+        self.stats.programs = self.programs.count();
     }
 
-    /// Follows the streams of program `number`; those that stay the same go on undisturbed.
-    fn switch(&mut self, number: u16) {
-        let program = self.programs.iter().find(|program| program.entry.program == number);
-        let Some(pmt) = program.and_then(|program| program.pmt.clone()) else { return };
+    /// Follows the streams of a program; those that stay the same go on undisturbed.
+    fn switch(&mut self, pmt: &Pmt) {
         let mut wanted = Vec::new();
         let mut videos = 0;
         for stream in &pmt.streams {
-            let kind = StreamKind::of(stream, &pmt);
+            let kind = StreamKind::of(stream, pmt);
             videos += usize::from(kind.is_some_and(|kind| kind.carriage == Carriage::Pes(Class::Video)));
             match kind {
                 Some(kind) if videos <= VIDEO_STREAMS_MAX || kind.carriage != Carriage::Pes(Class::Video) => {
@@ -405,7 +307,7 @@ impl Demux {
             }
         }
         self.pcr_pid = pmt.pcr_pid;
-        self.stats.program = Some(number);
+        self.stats.program = Some(pmt.program);
         self.out.push_back(Demuxed::Program { removed, added });
     }
 

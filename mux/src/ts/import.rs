@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::clock::{Clock, Stamp};
-use super::demux::{Added, Demux, Demuxed, ProgramChoice, ProgramInfo};
+use super::demux::{Added, Demux, Demuxed};
 use super::kind::{Carriage, StreamKind, language};
 use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
 use super::packet::PACKET_BYTES;
 use super::pes::{Class, Pes};
 use super::prelude::Prelude;
+use super::programs::{ProgramChoice, ProgramInfo};
 use super::sync::Sync;
 use super::{ImportStats, splice};
 use crate::codec::{Framer, Output, PesUnit, framer};

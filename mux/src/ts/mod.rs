@@ -17,6 +17,7 @@ mod limits;
 mod packet;
 mod pes;
 mod prelude;
+mod programs;
 mod psi;
 mod section;
 mod slots;
@@ -24,6 +25,6 @@ mod splice;
 mod stats;
 mod sync;
 
-pub use demux::{ProgramChoice, ProgramInfo};
 pub use import::{ImportConfig, Importer};
+pub use programs::{ProgramChoice, ProgramInfo};
 pub use stats::ImportStats;
