@@ -24,7 +24,7 @@ def main():
     moq_port, srt_port = rig.free_port(), rig.free_port()
     peer = rig.start(
         *[rig.TOOLS / "peers-release/bin/moq", "--listen", f"127.0.0.1:{moq_port}", "--listen-tls-generate", "localhost"],
-        *["--broadcast", "live/cam0", "import", "srt", "--listen", f"127.0.0.1:{srt_port}", "--latency", "120ms"],
+        *["--auth-public", "**", "--broadcast", "live/cam0", "import", "srt", "--listen", f"127.0.0.1:{srt_port}", "--latency", "120ms"],
         log="peer.log",
     )
     rig.push(clip, gateway.srt_url("live/cam0"))
