@@ -177,6 +177,7 @@ impl World {
 
     pub(crate) fn run(&mut self, time: Micros) {
         let end = self.now + time;
+        let (mut last_wake, mut idle_wakes) = (-1, 0);
         loop {
             let arrival = self.in_transit.peek().map(|Reverse(next)| next.0);
             let push = self.pushing.then_some(self.next_push);
@@ -197,6 +198,9 @@ impl World {
             } else {
                 let which = usize::from(first != Some(next));
                 self.wake_ups += 1;
+                idle_wakes = if next == last_wake { idle_wakes + 1 } else { 0 };
+                last_wake = next;
+                assert!(idle_wakes < 100, "the timers of end {which} stand still at {next} us");
                 let local = self.local(which);
                 self.ends[which].handle_timeout(local);
                 self.settle(which);

@@ -298,6 +298,20 @@ fn key_requests_on_a_clear_connection_are_counted() {
     assert_unharmed(world);
 }
 
+#[test]
+fn encrypted_packets_on_a_clear_connection_are_never_delivered() {
+    let start = Instant::now();
+    let mut receiver =
+        Connection::new(Params::new(IDS[RECEIVER], IDS[SENDER], Seq::new(FIRST), start), start);
+    for (step, key) in [(0, KeyParity::Even), (1, KeyParity::Odd), (2, KeyParity::Clear)] {
+        receiver.handle(Data { key, ..data(FIRST + step, 0) }.to_bytes(), start);
+    }
+    let late = start + Duration::from_secs(1);
+    assert_eq!(std::iter::from_fn(|| receiver.poll_deliver(late)).count(), 1);
+    let stats = receiver.stats();
+    assert_eq!((stats.pkt_recv_unique, stats.pkt_rcv_undecrypt, stats.pkt_rcv_drop), (1, 2, 2));
+}
+
 /// One of each kind of packet, with numbers near what the connection is at.
 fn template() -> impl Strategy<Value = Bytes> {
     let near = prop_oneof![0u32..3_000, any::<u32>()].prop_map(|step| FIRST.wrapping_add(step) & Seq::MAX);
