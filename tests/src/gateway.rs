@@ -160,13 +160,16 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// The gateway that cargo has built for the profile of this test.
+/// The gateway that cargo has built for the profile of this test, or the one that `MOQGATE_BINARY` names.
 ///
 /// # Panics
 ///
 /// When it has not been built.
 #[must_use]
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("MOQGATE_BINARY") {
+        return named.into();
+    }
     let test = std::env::current_exe().expect("a test has a file");
     let profile = test.ancestors().nth(2).expect("tests lie in <target>/<profile>/deps");
     let binary = profile.join("moqgate");

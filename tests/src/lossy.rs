@@ -7,12 +7,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a quiet direction looks whether the proxy has been dropped.
 const IDLE: Duration = Duration::from_millis(50);
 /// Larger than any datagram of the protocols under test.
 const DATAGRAM: usize = 2048;
+/// What precedes the payload of an SRT packet.
+const SRT_HEADER: usize = 16;
 
 /// What the link does to each datagram, independently.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,15 @@ pub struct Link {
     pub seed: u64,
 }
 
+/// One SRT data packet on its way to the server.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// When it was handed to the server.
+    pub at: SystemTime,
+    /// What it carried.
+    pub payload: Vec<u8>,
+}
+
 /// What went over the link from the client to the server, as SRT packets.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -36,6 +47,8 @@ pub struct Counts {
     pub resent: AtomicU64,
     /// Data packets lost, of either kind.
     pub lost: AtomicU64,
+    /// Data packets that were passed on, in this order.
+    pub passed: Mutex<Vec<Passed>>,
 }
 
 /// A proxy for one client. It runs until it is dropped.
@@ -92,6 +105,12 @@ impl Proxy {
     pub fn counts(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.counts.data), read(&self.counts.resent), read(&self.counts.lost))
+    }
+
+    /// The data packets that were passed on so far.
+    #[must_use]
+    pub fn passed(&self) -> Vec<Passed> {
+        self.counts.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -161,6 +180,9 @@ impl Direction {
     }
 
     fn send(&self, datagram: &[u8]) {
+        if let Some(counts) = &self.counts {
+            counts.pass(datagram);
+        }
         let _ = match &self.to {
             To::Server(socket) => socket.send(datagram),
             To::Client(socket) => match *self.client.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -181,6 +203,15 @@ impl Counts {
         self.data.fetch_add(1, Ordering::Relaxed);
         self.resent.fetch_add(u64::from(flags & 0x04 != 0), Ordering::Relaxed);
         self.lost.fetch_add(u64::from(lost), Ordering::Relaxed);
+    }
+}
+
+impl Counts {
+    fn pass(&self, datagram: &[u8]) {
+        if let Some(payload) = datagram.get(SRT_HEADER..).filter(|_| datagram[0] & 0x80 == 0) {
+            let passed = Passed { at: SystemTime::now(), payload: payload.to_vec() };
+            self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+        }
     }
 }
 

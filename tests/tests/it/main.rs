@@ -4,6 +4,7 @@ mod browser;
 mod encrypted;
 mod every_unit;
 mod hostile;
+mod latency;
 mod loss;
 mod refused;
 mod relay;

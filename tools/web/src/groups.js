@@ -3,6 +3,7 @@
 //   viewers     how many sessions of their own (1)
 //   age         the maximum age in ms that they ask for (0, as browsers do)
 //   start       the first group they ask for (none: the latest)
+//   times       when given, note for every frame its timestamp (microseconds) and when it came (milliseconds, wall clock)
 import * as Moq from "@moq/net";
 
 const query = new URLSearchParams(location.search);
@@ -10,7 +11,7 @@ const start = query.get("start");
 const asked = { latencyMax: Number(query.get("age") ?? 0), startGroup: start === null ? undefined : Number(start) };
 
 async function follow(state, broadcast, name, onFrame) {
-  const seen = (state.tracks[name] = { groups: [], broken: [], frames: 0, bytes: 0, first: null, ended: false });
+  const seen = (state.tracks[name] = { groups: [], broken: [], frames: 0, bytes: 0, first: null, times: [], ended: false });
   const track = broadcast.track(name).subscribe({ priority: 100, ...asked });
   const read = async (group) => {
     try {
@@ -19,6 +20,7 @@ async function follow(state, broadcast, name, onFrame) {
         seen.bytes += frame.payload.byteLength;
         const stamp = varint(frame.payload);
         if (seen.first === null || stamp < seen.first) seen.first = stamp;
+        if (query.has("times")) seen.times.push([stamp, performance.timeOrigin + performance.now()]);
         onFrame?.(frame);
       }
       seen.groups.push(group.sequence);
