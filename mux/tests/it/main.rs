@@ -11,6 +11,7 @@ mod ts_clips;
 mod ts_clock;
 mod ts_data;
 mod ts_packets;
+mod ts_peer;
 mod ts_properties;
 mod ts_tables;
 mod ts_video;
