@@ -98,7 +98,7 @@ impl CodecConfig {
 pub struct VideoConfig {
     /// The coding.
     pub codec: VideoCodec,
-    /// WebCodecs string with in-band parameter sets: `avc3.64001f`, `hev1.1.6.L93.B0`.
+    /// WebCodecs string with in-band parameter sets: `avc3.64001f`, `hev1.1.6.L93.B0`, `av01.0.08M.08`.
     pub codec_string: String,
     /// Width after cropping, pixels.
     pub width: u32,
@@ -115,13 +115,19 @@ pub struct VideoConfig {
     pub jitter: Duration,
 }
 
-/// Video codings with in-band parameter sets (Annex B).
+/// Video codings. All of them bring what a decoder has to know in front of each keyframe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoCodec {
-    /// H.264 / AVC.
+    /// H.264 / AVC in Annex B, parameter sets in band.
     H264,
-    /// H.265 / HEVC.
+    /// H.265 / HEVC in Annex B, parameter sets in band.
     H265,
+    /// AV1 temporal units of OBUs with size fields, without temporal delimiters, the sequence header in band.
+    Av1,
+    /// VP9 frames or superframes.
+    Vp9,
+    /// VP8 frames.
+    Vp8,
 }
 
 impl VideoCodec {
@@ -129,6 +135,9 @@ impl VideoCodec {
         match self {
             Self::H264 => "avc3",
             Self::H265 => "hev1",
+            Self::Av1 => "av01",
+            Self::Vp9 => "vp09",
+            Self::Vp8 => "vp8",
         }
     }
 }
@@ -144,7 +153,7 @@ pub struct AudioConfig {
     pub sample_rate: u32,
     /// Channels at the decoder's output.
     pub channels: u32,
-    /// AudioSpecificConfig or OpusHead.
+    /// AudioSpecificConfig, OpusHead, or `fLaC` with the STREAMINFO block.
     pub description: Option<Bytes>,
     /// How long one frame plays.
     pub frame_duration: Duration,
@@ -168,6 +177,8 @@ pub enum AudioCodec {
     Ac3,
     /// Enhanced AC-3: one independent frame with its dependent substreams.
     Eac3,
+    /// FLAC frames.
+    Flac,
 }
 
 impl AudioCodec {
@@ -179,6 +190,7 @@ impl AudioCodec {
             Self::Mp2 => "mp2",
             Self::Ac3 => "ac3",
             Self::Eac3 => "eac3",
+            Self::Flac => "flac",
         }
     }
 }

@@ -17,5 +17,6 @@
 pub mod catalog;
 pub mod codec;
 pub mod event;
+mod prelude;
 pub mod publisher;
 pub mod ts;

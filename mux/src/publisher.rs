@@ -259,7 +259,10 @@ fn list(catalog: &mut Catalog, name: &str, track: &Track) {
             true
         }
         CodecConfig::Audio(audio) => {
-            let playable = matches!(audio.codec, AudioCodec::Aac | AudioCodec::Opus | AudioCodec::Mp3);
+            let playable = matches!(
+                audio.codec,
+                AudioCodec::Aac | AudioCodec::Opus | AudioCodec::Mp3 | AudioCodec::Flac
+            );
             if playable {
                 catalog.audio.renditions.insert(name.to_owned(), audio.into());
             }

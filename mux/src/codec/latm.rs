@@ -166,6 +166,13 @@ fn copy_bits(data: &[u8], start: usize, count: usize) -> Option<Vec<u8>> {
     Some(writer.finish())
 }
 
+/// What an AudioSpecificConfig says: samples of a unit, the rate at which they count, and the parameters for players.
+pub(crate) fn read_specific_config(data: &Bytes) -> Option<(u32, u32, AudioConfig)> {
+    let (core, mut config) = specific_config(&mut Bits::new(data))?;
+    config.description = Some(data.clone());
+    Some((core.samples, core.rate, config))
+}
+
 /// AudioSpecificConfig of the object types that carry general audio.
 fn specific_config(bits: &mut Bits<'_>) -> Option<(Core, AudioConfig)> {
     const BAND_REPLICATION: u32 = 5;

@@ -7,21 +7,27 @@
 //! Units may straddle PES packets and one PES packet may hold many. A timestamp belongs to the first unit that
 //! *begins* in its packet (H.222.0 section 2.4.3.7); the ones after it follow by their duration.
 
-mod aac;
+pub(crate) mod aac;
 mod ac3;
 mod audio;
-mod bits;
+pub(crate) mod av1;
+pub(crate) mod bits;
+pub(crate) mod boxes;
 mod data;
 #[cfg(test)]
 mod fixtures;
+pub(crate) mod flac;
 mod h264;
 mod h265;
-mod latm;
+pub(crate) mod inband;
+pub(crate) mod latm;
 mod mpegaudio;
-mod nal;
-mod opus;
+pub(crate) mod nal;
+pub(crate) mod opus;
+pub(crate) mod packets;
 mod sets;
 mod video;
+pub(crate) mod vpx;
 
 use bytes::Bytes;
 use moqgate_core::Timestamp;

@@ -49,7 +49,7 @@ pub(crate) struct Opus {
 }
 
 /// The decoder's rate, at which everything is counted.
-const RATE: u32 = 48_000;
+pub(crate) const RATE: u32 = 48_000;
 
 /// The longest packet: 120 ms (RFC 6716 section 2.1.4).
 const PACKET_SAMPLES_MAX: u32 = 5760;
@@ -146,7 +146,7 @@ impl Syntax for Opus {
 }
 
 /// Samples at 48 kHz from a packet's first bytes (RFC 6716 section 3.1).
-fn packet_samples(packet: &[u8]) -> Option<u32> {
+pub(crate) fn packet_samples(packet: &[u8]) -> Option<u32> {
     let toc = *packet.first()?;
     let config = usize::from(toc >> 3);
     let frame = match config {
@@ -163,7 +163,7 @@ fn packet_samples(packet: &[u8]) -> Option<u32> {
 }
 
 /// OpusHead (RFC 7845 section 5.1).
-fn head(layout: OpusLayout, pre_skip: u16) -> Vec<u8> {
+pub(crate) fn head(layout: OpusLayout, pre_skip: u16) -> Vec<u8> {
     let mut head = b"OpusHead\x01".to_vec();
     head.push(layout.channels);
     head.extend(pre_skip.to_le_bytes());

@@ -9,12 +9,12 @@ use super::kind::{Carriage, StreamKind, language};
 use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
 use super::packet::PACKET_BYTES;
 use super::pes::{Class, Pes};
-use super::prelude::Prelude;
 use super::programs::{ProgramChoice, ProgramInfo};
 use super::sync::Sync;
 use super::{ImportStats, splice};
 use crate::codec::{Framer, Output, PesUnit, framer};
 use crate::event::{CodecConfig, Event, Problem, Track, TrackId, TsOrigin};
+use crate::prelude::Prelude;
 
 /// What an import may decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -77,10 +77,3 @@ pub(super) const IDLE_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Wait before a picture is given out whose last packet does not look like one: the sender may have stalled inside of it.
 pub(super) const STALLED_WAIT: Duration = Duration::from_millis(500);
-
-/// How much of the program's start is held back while a stream has not shown its parameters yet: the sound of many
-/// muxes begins half a second after the picture, and a new viewer has to wait for a keyframe longer than this.
-pub(super) const PRELUDE_SPAN_MAX: Duration = Duration::from_secs(1);
-
-/// And how many bytes: a second of a contribution feed.
-pub(super) const PRELUDE_BYTES_MAX: usize = 8 << 20;

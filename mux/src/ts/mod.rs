@@ -16,7 +16,6 @@ mod kind;
 mod limits;
 mod packet;
 mod pes;
-mod prelude;
 mod programs;
 mod psi;
 mod section;

@@ -1,12 +1,18 @@
 //! The start of a program, told in one piece.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqgate_core::Timestamp;
 
-use super::limits::{PRELUDE_BYTES_MAX, PRELUDE_SPAN_MAX};
 use crate::event::Event;
+
+/// How much of the start is held back while a stream has not shown its parameters yet: the sound of many muxes begins
+/// half a second after the picture, and a new viewer has to wait for a keyframe longer than this.
+const PRELUDE_SPAN_MAX: Duration = Duration::from_secs(1);
+
+/// And how many bytes: a second of a contribution feed.
+const PRELUDE_BYTES_MAX: usize = 8 << 20;
 
 /// Holds the first events back until every media stream of the program has shown its parameters.
 ///
@@ -14,7 +20,7 @@ use crate::event::Event;
 /// muxer fix their set of tracks with the first catalog. What is held loses no time that the sound has not lost already,
 /// and a stream that stays silent is waited for only so long.
 #[derive(Debug, Default)]
-pub(super) struct Prelude {
+pub(crate) struct Prelude {
     held: VecDeque<Event>,
     bytes: usize,
     first: Option<Timestamp>,
@@ -24,7 +30,7 @@ pub(super) struct Prelude {
 
 impl Prelude {
     /// Takes an event on its way to `out`.
-    pub(super) fn pass(&mut self, event: Event, out: &mut VecDeque<Event>) {
+    pub(crate) fn pass(&mut self, event: Event, out: &mut VecDeque<Event>) {
         if self.over {
             out.push_back(event);
             return;
@@ -43,7 +49,7 @@ impl Prelude {
     }
 
     /// Lets everything go, the tracks first, and holds nothing any more.
-    pub(super) fn end(&mut self, out: &mut VecDeque<Event>) {
+    pub(crate) fn end(&mut self, out: &mut VecDeque<Event>) {
         self.over = true;
         let (tracks, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.held).into_iter().partition(|event| matches!(event, Event::Track(_)));
@@ -52,12 +58,12 @@ impl Prelude {
     }
 
     /// Whether events are still held back.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.over
     }
 
     /// Gives up on silent streams when the input itself has fallen silent.
-    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Event>) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Event>) {
         if self.over || self.held.is_empty() {
             return;
         }
@@ -68,7 +74,7 @@ impl Prelude {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.deadline.filter(|_| !self.over)
     }
 }
