@@ -54,7 +54,7 @@ pub enum Reject {
 }
 
 impl Reject {
-    /// Every refusal, in the order of [`Reject::index`].
+    /// Every refusal, in the order in which they are counted.
     pub const ALL: [Self; 21] = [
         Self::Rogue,
         Self::Backlog,
