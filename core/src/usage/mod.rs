@@ -1,7 +1,7 @@
 //! What is billed.
 //!
-//! Each session has one [`Meter`](meter::Meter) per broadcast and direction, and it alone writes it, so that counting
-//! costs a few uncontended additions per frame. A row of the [`Registry`] is the sum of the meters that are live and of
+//! Each session has one meter per broadcast and direction, and it alone writes it, so that counting
+//! costs a few uncontended additions per frame. A row is the sum of the meters that are live and of
 //! those that have gone; the latter are folded into the row when their last handle drops.
 
 pub(crate) mod counters;
