@@ -24,6 +24,8 @@ use crate::wire::{BidiType, Goaway, Message as _, SessionCode, UniType, stream_c
 
 /// Requests of a peer at once; one more is refused. A viewer needs two a track.
 const REQUESTS_MAX: usize = 2048;
+/// With so many requests at once a peer is granted the full number of them.
+const REQUESTS_MANY: usize = 128;
 /// How long a stream may take to say what it is.
 const TYPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often QUIC's buffers are fitted to the path.
@@ -117,6 +119,8 @@ struct Driver {
     ingest: Ingest,
     work: FuturesUnordered<BoxFuture<'static, Event>>,
     requests: usize,
+    /// Whether the peer has opened a unidirectional stream: only publishers do.
+    publishes: bool,
     farewell: Farewell,
     purpose: Purpose,
 }
@@ -151,7 +155,7 @@ impl Driver {
         if link.peer_publishes() {
             work.push(follow(ingest.clone()).boxed());
         }
-        Self { link, ingest, work, requests: 0, farewell, purpose }
+        Self { link, ingest, work, requests: 0, publishes: false, farewell, purpose }
     }
 
     async fn drive(&mut self) -> End {
@@ -179,6 +183,9 @@ impl Driver {
             }
             Event::Uni(arrivals, Ok(recv)) => {
                 self.work.push(next_uni(arrivals).boxed());
+                if !std::mem::replace(&mut self.publishes, true) {
+                    self.link.transport.expect_groups();
+                }
                 let (link, ingest) = (self.link.clone(), self.ingest.clone());
                 self.work.push(async move { Event::Done(serve_uni(&link, &ingest, recv).await) }.boxed());
             }
@@ -203,6 +210,9 @@ impl Driver {
         }
         self.requests += 1;
         self.link.counters.requests.bump();
+        if self.requests == REQUESTS_MANY {
+            self.link.transport.expect_requests();
+        }
         let link = self.link.clone();
         self.work.push(async move { Event::Answered(serve_bi(&link, send, recv).await) }.boxed());
     }

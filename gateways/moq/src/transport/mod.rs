@@ -144,6 +144,16 @@ impl Session {
         self.0.quic.remote_address()
     }
 
+    /// The peer publishes: it may open as many groups as it likes.
+    pub(crate) fn expect_groups(&self) {
+        quic::expect_groups(&self.0.quic);
+    }
+
+    /// The peer has many requests: it may have more.
+    pub(crate) fn expect_requests(&self) {
+        quic::expect_requests(&self.0.quic);
+    }
+
     /// Lets QUIC hold as much as the path turned out to carry. To be called now and then.
     pub(crate) fn adapt(&self, purpose: Purpose) {
         let window = purpose.send_window(self.0.quic.stats().path.cwnd);

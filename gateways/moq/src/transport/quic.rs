@@ -11,8 +11,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// ALPN of HTTP/3, which carries WebTransport.
 pub(crate) const ALPN_WEBTRANSPORT: &[u8] = b"h3";
 
-/// Streams of each kind that a peer may have open: a publisher opens one per group, a viewer two per track.
+/// Streams of each kind that a busy peer may have open: a publisher opens one per group, and drops a group that it has no
+/// credit for.
 const STREAMS_MAX: u32 = 10_000;
+/// The same for a peer that has just come. QUIC keeps state for every stream that it allows, 40 bytes each, so what
+/// suits a publisher would cost every viewer 0.8 MB.
+const STREAMS_INITIAL: u32 = 256;
 /// Bytes in flight toward us over all streams of a connection.
 const RECEIVE_WINDOW: u32 = 64 * 1024 * 1024;
 /// Bytes in flight toward us on one stream: a large keyframe at once, without the whole window.
@@ -44,6 +48,13 @@ impl Purpose {
         congestion_window.saturating_mul(3).clamp(min, max)
     }
 
+    const fn streams(self) -> u32 {
+        match self {
+            Self::Accepted => STREAMS_INITIAL,
+            Self::Relay => STREAMS_MAX,
+        }
+    }
+
     /// A peer that says nothing for this long is gone. A relay that died should be missed for less.
     const fn idle(self) -> Duration {
         match self {
@@ -65,14 +76,24 @@ pub(crate) fn transport_config(purpose: Purpose) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     let idle = IdleTimeout::try_from(purpose.idle()).expect("seconds fit a varint of milliseconds");
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(purpose.streams()))
+        .max_concurrent_uni_streams(VarInt::from_u32(purpose.streams()))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(purpose.keep_alive()))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .send_window(purpose.send_window(0));
     Arc::new(config)
+}
+
+/// Lets a peer that publishes open groups without waiting.
+pub(super) fn expect_groups(quic: &quinn::Connection) {
+    quic.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX));
+}
+
+/// Lets a peer that asks for much, such as a relay, ask for more.
+pub(super) fn expect_requests(quic: &quinn::Connection) {
+    quic.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
 }
 
 /// An endpoint on a socket of its own; with `server` it accepts connections.

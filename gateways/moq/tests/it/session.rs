@@ -193,6 +193,23 @@ async fn the_path_of_the_url_is_the_root_on_both_transports() {
     server.stop().await;
 }
 
+/// Credit for a viewer is small; who turns out to publish, or to ask for much, is granted more at once.
+#[tokio::test]
+async fn busy_peers_get_the_streams_they_need() {
+    const MANY: usize = 600;
+    let server = Server::start(11);
+    let quic = ready(server.address, Version::Lite06).await;
+    let (mut groups, mut requests) = (Vec::new(), Vec::new());
+    for i in 0..MANY {
+        groups.push(within(&format!("group {i}"), quic.open_uni()).await.expect("alive"));
+        say(groups.last_mut().expect("pushed"), "00").await;
+        requests.push(bi(&quic, "010100").await);
+    }
+    let (_, reply) = requests.last_mut().expect("pushed");
+    expect(reply, "020b00").await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn noise_harms_nobody() {
     let server = Server::start(11);
