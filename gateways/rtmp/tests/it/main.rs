@@ -1,0 +1,1 @@
+//! The RTMP gateway over real sockets.
