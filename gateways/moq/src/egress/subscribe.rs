@@ -22,9 +22,10 @@ use crate::link::Link;
 use crate::transport::{ReadFault, Reader, SendStream, SessionLost};
 use crate::wire::{Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version, stream_code};
 
-/// Groups of one subscription under way at once. One more costs the oldest of them: ten seconds of audio frames.
+/// Groups of one subscription under way at once: ten seconds of audio frames. Once they are blocked, one more costs the
+/// oldest of them.
 const IN_FLIGHT_MAX: usize = 512;
-/// How long a group must have been blocked before it may be given up for its age. A burst of audio behind a keyframe
+/// How long a group must have been blocked before it may be given up. A burst of audio behind a keyframe
 /// waits for less on any path that can carry the stream at all.
 const BLOCKED_MIN: Duration = Duration::from_millis(200);
 /// How often a blocked group's age is looked at: time moves without this subscription being woken.
@@ -140,8 +141,8 @@ struct Feed<'a> {
     /// The newest first.
     groups: Vec<InFlight>,
     started: bool,
-    /// The track has no more groups for this subscription.
-    ended: bool,
+    /// How it came that the track has no more groups for this subscription.
+    ended: Option<Result<(), TrackError>>,
     age_check: Pin<Box<Sleep>>,
     age_check_armed: bool,
 }
@@ -164,7 +165,7 @@ impl<'a> Feed<'a> {
             replies,
             groups: Vec::new(),
             started: false,
-            ended: false,
+            ended: None,
             age_check: Box::pin(tokio::time::sleep(AGE_CHECK)),
             age_check_armed: false,
         }
@@ -176,33 +177,51 @@ impl<'a> Feed<'a> {
         self.track.update(Subscription { start, ..subscription(self.link.version, &terms) });
         self.terms = terms;
         self.feeding.priority = terms.priority;
-        self.ended = false;
+        self.ended = None;
         self.rank();
     }
 
     /// Does all that can be done now. Ready when the subscription is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Err(error) = self.take_groups(cx) {
-            return Poll::Ready(Outcome::Failed(error));
-        }
-        // Before the groups: media may use up what the peer grants.
-        if let Poll::Ready(Err(_)) = self.replies.poll_flush(cx) {
-            return Poll::Ready(Outcome::Lost);
-        }
-        if self.drive_groups(cx).is_err() {
-            return Poll::Ready(Outcome::Lost);
+        loop {
+            let more = self.take_groups(cx);
+            // Before the groups: media may use up what the peer grants.
+            if let Poll::Ready(Err(_)) = self.replies.poll_flush(cx) {
+                return Poll::Ready(Outcome::Lost);
+            }
+            if self.drive_groups(cx).is_err() {
+                return Poll::Ready(Outcome::Lost);
+            }
+            if !more {
+                break;
+            }
+            if self.groups.len() < IN_FLIGHT_MAX {
+                continue;
+            }
+            // Full. The rest waits in the track, unless it has waited for long enough.
+            let oldest = self.groups.len() - 1;
+            if !self.groups.get(oldest).is_some_and(|group| group.is_blocked_for(BLOCKED_MIN)) {
+                break;
+            }
+            self.give_up(oldest, stream_code::TOO_FAR_BEHIND);
         }
         self.expire(cx);
         match self.replies.poll_flush(cx) {
             Poll::Ready(Err(_)) => Poll::Ready(Outcome::Lost),
-            Poll::Ready(Ok(())) if self.is_finished() => Poll::Ready(Outcome::Finished),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => self.outcome().map_or(Poll::Pending, Poll::Ready),
+            Poll::Pending => Poll::Pending,
         }
     }
 
-    /// The end of the range alone finishes nothing: an update may still move it.
-    fn is_finished(&self) -> bool {
-        self.ended && self.groups.is_empty() && self.track_end().is_some()
+    /// What the subscription came to, once all of it is out. The end of the range alone finishes nothing: an update may
+    /// still move it.
+    fn outcome(&self) -> Option<Outcome> {
+        match self.ended {
+            _ if !self.groups.is_empty() => None,
+            Some(Err(error)) => Some(Outcome::Failed(error)),
+            Some(Ok(())) => self.track_end().map(|_| Outcome::Finished),
+            None => None,
+        }
     }
 
     /// Where the track ends, if it ends before the range does.
@@ -211,26 +230,34 @@ impl<'a> Feed<'a> {
         self.track.end_sequence().filter(|end| *end <= bound)
     }
 
-    /// Opens every group that has come, however many at once: none is skipped for being overtaken in a burst.
-    fn take_groups(&mut self, cx: &mut Context<'_>) -> Result<(), TrackError> {
+    /// Opens every group that has come, however many at once: none is skipped for being overtaken in a burst. `true` if
+    /// there was no room for all of them.
+    fn take_groups(&mut self, cx: &mut Context<'_>) -> bool {
         let mut came = false;
-        while !self.ended {
-            match self.track.poll_next_group(cx)? {
-                Poll::Ready(Some(group)) => self.begin(group),
-                Poll::Ready(None) => {
-                    self.ended = true;
+        let more = loop {
+            if self.ended.is_some() {
+                break false;
+            }
+            if self.groups.len() >= IN_FLIGHT_MAX {
+                break true;
+            }
+            match self.track.poll_next_group(cx) {
+                Poll::Ready(Ok(Some(group))) => self.begin(group),
+                Poll::Ready(Ok(None)) => {
+                    self.ended = Some(Ok(()));
                     if let Some(group) = self.track_end() {
                         self.replies.push(&SubscribeReply::End { group });
                     }
                 }
-                Poll::Pending => break,
+                Poll::Ready(Err(error)) => self.ended = Some(Err(error)),
+                Poll::Pending => break false,
             }
             came = true;
-        }
+        };
         if came {
             self.rank();
         }
-        Ok(())
+        more
     }
 
     fn begin(&mut self, group: GroupConsumer) {
@@ -253,9 +280,6 @@ impl<'a> Feed<'a> {
             in_flight.supersede(newest);
         }
         self.groups.insert(place, in_flight);
-        if self.groups.len() > IN_FLIGHT_MAX {
-            self.give_up(self.groups.len() - 1, stream_code::TOO_FAR_BEHIND);
-        }
     }
 
     fn newest(&self) -> Timestamp {

@@ -238,10 +238,13 @@ async fn a_datagram_group_leaves_as_a_datagram() {
     studio.server.stop().await;
 }
 
-/// A peer that grants this many bytes over all streams.
-async fn narrow(address: SocketAddr, window: u32) -> quinn::Connection {
+/// A peer that grants this many bytes over all streams, and this many streams.
+async fn granting(address: SocketAddr, window: u32, streams: u32) -> quinn::Connection {
     let mut transport = quinn::TransportConfig::default();
-    transport.receive_window(VarInt::from_u32(window)).stream_receive_window(VarInt::from_u32(window));
+    transport
+        .receive_window(window.into())
+        .stream_receive_window(window.into())
+        .max_concurrent_uni_streams(streams.into());
     let mut config = client_config(Version::Lite06);
     config.transport_config(Arc::new(transport));
     let endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
@@ -256,7 +259,7 @@ async fn narrow(address: SocketAddr, window: u32) -> quinn::Connection {
 async fn a_group_is_given_up_when_it_is_blocked_and_superseded_and_not_before() {
     const LARGE: usize = 200_000;
     let studio = Studio::new();
-    let quic = narrow(studio.server.address, 50_000).await;
+    let quic = granting(studio.server.address, 50_000, 100).await;
     let mut first = studio.video.append_group().expect("open");
     first.push(frame(0, "head")).expect("taken");
     let (_send, mut reply) = bi(&quic, &subscribe("00000000")).await;
@@ -285,11 +288,47 @@ async fn a_group_is_given_up_when_it_is_blocked_and_superseded_and_not_before() 
     studio.server.stop().await;
 }
 
+/// More than may be under way at once.
+#[tokio::test]
+async fn a_long_past_arrives_whole() {
+    const GROUPS: u64 = 700;
+    let studio = Studio::new();
+    for i in 0..=GROUPS {
+        push_group(&studio.video, &[frame(i * 10_000, vec![i as u8; 100])]);
+    }
+    let quic = granting(studio.server.address, 50_000_000, 5_000).await;
+    // From group 1, max age 20 s.
+    let body = format!("00 03{} 01{} 3c 80004e20 01000000", ascii("cam"), ascii("v"));
+    let (_send, mut reply) = bi(&quic, &format!("02 {:02x} {body}", unhex(&body).len())).await;
+    expect(&mut reply, "000101").await;
+    for _ in 0..GROUPS {
+        assert_eq!(next_uni(&quic).await.1, Ended::Fin);
+    }
+    assert_eq!(studio.server.count("groups_expired"), 0);
+    studio.server.stop().await;
+}
+
+/// An encoder that vanishes takes nothing back: what was complete arrives, then the track fails.
+#[tokio::test]
+async fn what_was_complete_when_the_publisher_vanished_arrives() {
+    let studio = Studio::new();
+    let quic = granting(studio.server.address, 50_000, 100).await;
+    push_group(&studio.video, &[frame(0, vec![1; 200_000])]);
+    let (_send, mut reply) = bi(&quic, &subscribe("00000000")).await;
+    expect(&mut reply, "000100").await;
+    let Studio { server, video, _broadcast, encoder } = studio;
+    drop((video, _broadcast, encoder));
+    let (bytes, ended) = next_uni(&quic).await;
+    assert_eq!((ended, bytes.len() > 2 * 200_000), (Ended::Fin, true));
+    assert_eq!(rest(&mut reply).await, (String::new(), Ended::Reset(0x1)));
+    server.stop().await;
+}
+
 /// Being full for a moment is not being blocked: a burst that does not fit at once still arrives whole at max age 0.
 #[tokio::test]
 async fn a_burst_larger_than_the_peers_window_arrives_whole() {
     let studio = Studio::new();
-    let quic = narrow(studio.server.address, 50_000).await;
+    let quic = granting(studio.server.address, 50_000, 100).await;
     push_group(&studio.video, &[frame(0, "x")]);
     let (_send, mut reply) = bi(&quic, &subscribe("00000000")).await;
     expect(&mut reply, "000100").await;
@@ -312,7 +351,7 @@ async fn a_burst_larger_than_the_peers_window_arrives_whole() {
 async fn a_viewer_who_allows_age_gets_it() {
     const LARGE: usize = 200_000;
     let studio = Studio::new();
-    let quic = narrow(studio.server.address, 50_000).await;
+    let quic = granting(studio.server.address, 50_000, 100).await;
     push_group(&studio.video, &[frame(0, vec![1; LARGE])]);
     // Max age 1 s: the second group is only half a second ahead.
     let body = format!("00 03{} 01{} 3c 43e8 00000000", ascii("cam"), ascii("v"));

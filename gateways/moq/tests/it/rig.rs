@@ -80,7 +80,7 @@ impl Server {
     }
 
     pub(crate) fn start_at(listen: SocketAddr, gate: Gate) -> Self {
-        let config = Config { listen, drain: Duration::from_millis(500), ..Config::default() };
+        let config = Config { listen, drain: Duration::from_millis(100), ..Config::default() };
         let listener = Listener::bind(config, gate.clone()).expect("binds");
         let (address, hash, metrics) =
             (listener.local_addr(), listener.certificate_hash(), listener.metrics());
