@@ -88,6 +88,7 @@ fn maximum_age_zero_gets_every_audio_group() {
         "{name}: gaps {gaps:?}, {:?}",
         track["broken"]
     );
+    println!("{name}: {} groups in {seconds} s, {:?} to {:?}", groups.len(), groups.first(), groups.last());
     // 46.9 groups a second; the first ones may have passed while the page was still asking for the track.
     let wanted = usize::try_from(seconds).expect("small") * 46;
     assert!(groups.len() > wanted - 23, "{name}: {} of about {wanted} groups", groups.len());

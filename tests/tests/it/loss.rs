@@ -39,6 +39,7 @@ fn nothing_is_missing_at_400_ms() {
     viewer.wait(RUN);
     let (sent, resent, lost) = proxy.counts();
     let figures = format!("{sent} packets, {lost} lost, {resent} resent; link: {}", session["link"]);
+    println!("{figures}");
     assert!(lost > 0 && resent >= lost / 2, "{figures}");
     assert!(resent < 3 * lost, "{figures}");
     media::assert_same_content(&clip, &copy);
