@@ -32,7 +32,8 @@ pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> Process 
 fn moq(url: &str, broadcast: &str) -> Command {
     let mut command = Command::new(tools::program("moq"));
     command.args(["--log-level", "debug", "--connect", url, "--connect-websocket-enabled=false"]);
-    command.args(["--broadcast", broadcast]);
+    // Its errors are one line each; the backtraces hide them.
+    command.args(["--broadcast", broadcast]).env("RUST_BACKTRACE", "0");
     command
 }
 
