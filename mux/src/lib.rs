@@ -17,6 +17,8 @@
 pub mod catalog;
 pub mod codec;
 pub mod event;
+mod export;
+pub mod flv;
 mod prelude;
 pub mod publisher;
 pub mod ts;

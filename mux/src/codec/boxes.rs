@@ -110,6 +110,16 @@ pub(crate) fn to_annex_b(mut data: &[u8], size: usize, out: &mut Vec<u8>) -> boo
     true
 }
 
+/// The first byte of each unit.
+pub(crate) fn heads(mut data: &[u8], size: usize) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let (unit, rest) = split_unit(data, size)?;
+        data = rest;
+        Some(unit.first().copied())
+    })
+    .flatten()
+}
+
 fn split_unit(data: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
     let (length, rest) = data.split_at_checked(size)?;
     let length = length.iter().fold(0usize, |length, &byte| length << 8 | usize::from(byte));

@@ -11,6 +11,7 @@ mod clock;
 mod continuity;
 mod crc;
 mod demux;
+mod export;
 mod import;
 mod kind;
 mod limits;
@@ -24,6 +25,7 @@ mod splice;
 mod stats;
 mod sync;
 
+pub use export::{ExportConfig, Exporter};
 pub use import::{ImportConfig, Importer};
 pub use programs::{ProgramChoice, ProgramInfo};
 pub use stats::ImportStats;

@@ -5,6 +5,8 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for the events it is about")]
 
 mod builder;
+mod export;
+mod export_ts;
 mod media;
 mod ts_audio;
 mod ts_clips;
