@@ -28,7 +28,10 @@ pub(super) struct InFlight {
     group: GroupConsumer,
     frame_start: u64,
     state: State,
-    rank: usize,
+    /// The priority in QUIC, once there is a stream.
+    priority: i32,
+    /// Never polled.
+    fresh: bool,
     /// Since when QUIC takes less than there is.
     blocked: Option<Instant>,
     /// How far the track was when a newer group came; `None` while this is the newest.
@@ -54,7 +57,7 @@ pub(super) enum Fate {
 
 impl InFlight {
     /// Begins with frame `frame_start` of the group.
-    pub(super) fn new(link: &Link, mut group: GroupConsumer, frame_start: u64) -> Self {
+    pub(super) fn new(link: &Link, mut group: GroupConsumer, frame_start: u64, feeding: Feeding) -> Self {
         group.skip_to(usize::try_from(frame_start).unwrap_or(usize::MAX));
         let state = if group.is_datagram() {
             State::Datagram
@@ -62,7 +65,15 @@ impl InFlight {
             let transport = link.transport.clone();
             State::Opening(async move { transport.open_uni().await }.boxed())
         };
-        Self { group, frame_start, state, rank: 0, blocked: None, superseded_at: None }
+        Self {
+            group,
+            frame_start,
+            state,
+            priority: priority(feeding.priority, feeding.subscribe_id, 0),
+            fresh: true,
+            blocked: None,
+            superseded_at: None,
+        }
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -79,12 +90,20 @@ impl InFlight {
         self.superseded_at.get_or_insert(newest);
     }
 
-    /// Places the group among the others of its subscription, 0 the newest.
+    /// Places the group among the others of its subscription that are still under way, 0 the newest.
     pub(super) fn set_rank(&mut self, rank: usize, feeding: Feeding) {
-        self.rank = rank;
-        if let State::Sending(sink) = &self.state {
-            sink.set_priority(priority(feeding.priority, feeding.subscribe_id, rank));
+        let priority = priority(feeding.priority, feeding.subscribe_id, rank);
+        if std::mem::replace(&mut self.priority, priority) == priority {
+            return;
         }
+        if let State::Sending(sink) = &self.state {
+            sink.set_priority(priority);
+        }
+    }
+
+    /// Whether it has come since the groups were driven last.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Whether it waits for the peer, and has for at least so long.
@@ -116,6 +135,7 @@ impl InFlight {
         feeding: Feeding,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Fate, SessionLost>> {
+        self.fresh = false;
         loop {
             match &mut self.state {
                 State::Opening(opening) => {
@@ -132,7 +152,7 @@ impl InFlight {
     }
 
     fn begin(&self, link: &Link, feeding: Feeding, stream: SendStream) -> StreamSink {
-        stream.set_priority(priority(feeding.priority, feeding.subscribe_id, self.rank));
+        stream.set_priority(self.priority);
         let head = GroupHead {
             subscribe_id: feeding.subscribe_id,
             sequence: self.sequence(),

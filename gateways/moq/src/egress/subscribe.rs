@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use moqgate_core::{
-    BroadcastConsumer, GroupConsumer, Start, Subscription, Timestamp, TrackConsumer, TrackError,
+    BroadcastConsumer, GroupConsumer, Path, Start, Subscription, Timestamp, TrackConsumer, TrackError,
 };
 use tokio::time::{Instant, Sleep};
 
@@ -46,7 +46,7 @@ pub(crate) async fn serve(link: &Link, reply: SendStream, mut request: Reader) {
         Ok(Err(error)) => return reply.reset(super::refusal(error)),
         Err(leaving) => return leaving.answer(reply),
     };
-    let mut feed = Feed::new(link, &asked, track, reply);
+    let mut feed = Feed::new(link, &asked, broadcast.info().path().clone(), track, reply);
     let outcome = loop {
         tokio::select! {
             biased;
@@ -136,6 +136,7 @@ struct Feed<'a> {
     link: &'a Link,
     feeding: Feeding,
     terms: Terms,
+    path: Path,
     track: TrackConsumer,
     replies: Outbox,
     /// The newest first.
@@ -148,7 +149,7 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(link: &'a Link, asked: &Subscribe, track: TrackConsumer, reply: SendStream) -> Self {
+    fn new(link: &'a Link, asked: &Subscribe, path: Path, track: TrackConsumer, reply: SendStream) -> Self {
         let mut replies = Outbox::new(reply, link.version);
         // Only 03 and 04 have it, and there it comes first: what was asked, without a range.
         replies.push(&SubscribeReply::Ok(Terms { priority: asked.terms.priority, ..Terms::default() }));
@@ -161,6 +162,7 @@ impl<'a> Feed<'a> {
             link,
             feeding,
             terms: asked.terms,
+            path,
             track,
             replies,
             groups: Vec::new(),
@@ -233,13 +235,9 @@ impl<'a> Feed<'a> {
     /// Opens every group that has come, however many at once: none is skipped for being overtaken in a burst. `true` if
     /// there was no room for all of them.
     fn take_groups(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut came = false;
-        let more = loop {
-            if self.ended.is_some() {
-                break false;
-            }
+        while self.ended.is_none() {
             if self.groups.len() >= IN_FLIGHT_MAX {
-                break true;
+                return true;
             }
             match self.track.poll_next_group(cx) {
                 Poll::Ready(Ok(Some(group))) => self.begin(group),
@@ -250,24 +248,22 @@ impl<'a> Feed<'a> {
                     }
                 }
                 Poll::Ready(Err(error)) => self.ended = Some(Err(error)),
-                Poll::Pending => break false,
+                Poll::Pending => return false,
             }
-            came = true;
-        };
-        if came {
-            self.rank();
         }
-        more
+        false
     }
 
     fn begin(&mut self, group: GroupConsumer) {
         let (sequence, range) = (group.sequence(), self.terms.range);
         if !self.started {
             self.started = true;
+            let (id, path, track) = (self.feeding.subscribe_id, &self.path, &self.track.info().name);
+            tracing::debug!(%path, %track, id, group = sequence, max_age = ?self.terms.max_age, "subscription starts");
             self.replies.push(&SubscribeReply::Start { group: sequence });
         }
         let frame_start = if range.start == Some(sequence) { range.frame_start } else { 0 };
-        let mut in_flight = InFlight::new(self.link, group, frame_start);
+        let mut in_flight = InFlight::new(self.link, group, frame_start, self.feeding);
         if let Some(last) = range.frame_end.filter(|_| range.end == Some(sequence)) {
             in_flight.limit(last.saturating_add(1));
         }
@@ -292,21 +288,33 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The newest first, so that it finds room in QUIC before the others.
+    /// A burst leaves in its order: a viewer begins with whatever it gets first. What is left after that competes, and
+    /// then the newest comes first, here and in QUIC.
     fn drive_groups(&mut self, cx: &mut Context<'_>) -> Result<(), SessionLost> {
-        let mut at = 0;
-        while let Some(group) = self.groups.get_mut(at) {
-            match group.poll(self.link, self.feeding, cx)? {
-                Poll::Pending => at += 1,
-                Poll::Ready(fate) => {
-                    if fate == Fate::Sent {
-                        self.link.counters.groups_sent.bump();
-                    }
-                    self.groups.remove(at);
-                }
+        for at in (0..self.groups.len()).rev() {
+            if self.groups.get(at).is_some_and(InFlight::is_fresh) {
+                self.drive(at, cx)?;
             }
         }
+        let mut at = 0;
+        while at < self.groups.len() {
+            if !self.drive(at, cx)? {
+                at += 1;
+            }
+        }
+        self.rank();
         Ok(())
+    }
+
+    /// `true` if the group is done and gone.
+    fn drive(&mut self, at: usize, cx: &mut Context<'_>) -> Result<bool, SessionLost> {
+        let Some(group) = self.groups.get_mut(at) else { return Ok(false) };
+        let Poll::Ready(fate) = group.poll(self.link, self.feeding, cx)? else { return Ok(false) };
+        if fate == Fate::Sent {
+            self.link.counters.groups_sent.bump();
+        }
+        self.groups.remove(at);
+        Ok(true)
     }
 
     /// Gives up groups that are blocked, superseded and older than the subscriber and the publisher allow. Blocked is
