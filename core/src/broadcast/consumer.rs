@@ -45,7 +45,8 @@ impl BroadcastConsumer {
         self.info.is_active()
     }
 
-    /// What the publisher says of a track. On a dynamic broadcast this asks the publisher and waits for the answer.
+    /// What the publisher says of a track. On a dynamic broadcast this asks the publisher and waits for the answer; on
+    /// any broadcast it waits until the first track is there.
     ///
     /// # Errors
     /// [`TrackError`] when there is no such track or the broadcast has ended.
@@ -125,6 +126,7 @@ impl BroadcastShared {
                         return Poll::Ready(Ok(Arc::clone(track)));
                     }
                     Some(Slot::Requested(pending)) => *asked = Some(Arc::clone(pending)),
+                    _ if !self.dynamic && !state.opened => {}
                     _ if !self.dynamic => return Poll::Ready(Err(TrackError::NotFound)),
                     None if state.tracks.len() >= TRACKS_MAX => return Poll::Ready(Err(TrackError::Limit)),
                     _ => {

@@ -233,6 +233,8 @@ struct BroadcastState {
     route: Route,
     route_version: u64,
     status: Vec<TrackStatus>,
+    /// At least one track was opened. Before that a broadcast has not said what it holds, and readers wait.
+    opened: bool,
     ended: bool,
     waiting_consumers: Waiters,
     waiting_producer: Waiters,

@@ -82,6 +82,7 @@ impl BroadcastProducer {
             if state.tracks.len() >= TRACKS_MAX && !state.tracks.contains_key(&info.name) {
                 return Err(CreateTrackError::Limit);
             }
+            state.opened = true;
             let name = Arc::clone(&info.name);
             let track =
                 Arc::new(TrackShared::new(info, self.shared.retention, Arc::clone(&self.shared.activity)));

@@ -1,8 +1,8 @@
 //! What a session is told of the directory.
 
-use moqgate_core::{Announcement, Cost, Protocol, PublishOptions};
+use moqgate_core::{Announcement, Cost, Protocol, PublishOptions, TrackError};
 
-use crate::rig::{Rig, at};
+use crate::rig::{Rig, at, track};
 
 fn show(announcement: &Announcement) -> String {
     match announcement {
@@ -70,4 +70,20 @@ async fn who_waits_for_a_path_gets_exactly_that_one() {
     };
     let (found, _held) = tokio::join!(waiting, publishing);
     assert_eq!(found.unwrap().info().path(), &at("live"));
+}
+
+#[tokio::test]
+async fn a_reader_that_is_faster_than_the_publisher_waits_for_its_first_track() {
+    let rig = Rig::new();
+    let (_session, broadcast) = rig.publish(1, "cam").await;
+    let viewer = rig.session(Protocol::Moq, 2).await;
+    let watched = viewer.consumer().consume(&at("cam")).unwrap();
+    let publishing = async {
+        tokio::task::yield_now().await;
+        track(&broadcast, "catalog.json")
+    };
+    let (found, missing, _catalog) =
+        tokio::join!(watched.track_info("catalog.json"), watched.track_info("nothing"), publishing);
+    assert_eq!(&*found.unwrap().name, "catalog.json");
+    assert_eq!(missing.unwrap_err(), TrackError::NotFound);
 }
