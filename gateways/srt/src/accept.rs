@@ -14,7 +14,7 @@ use moqgate_core::Secret;
 use crate::cookie::CookieJar;
 use crate::crypto::{Crypto, KeyError, KeyMaterial};
 use crate::reject::Reject;
-use crate::streamid::{self, Defaults, Mode, StreamId};
+use crate::streamid::{self, Defaults, StreamId};
 use crate::wire::handshake::{
     self, CONCLUSION, FLAG_HSREQ, FLAG_KMREQ, INDUCTION, MAGIC, flags, peer_ip_field,
 };
@@ -268,8 +268,8 @@ impl Acceptor {
         let Pending { request, hs, material, arrived, timestamp } = &mut **pending;
         let rules = &self.rules;
         let recv_latency = rules.latency.max(hs.send_latency.min(rules.max_latency));
-        // Nothing of ours asks for latency in the other direction.
-        let send_latency = hs.receive_latency;
+        // Nothing of ours asks for latency in the other direction. A player may ask for as much as an encoder.
+        let send_latency = hs.receive_latency.min(rules.max_latency);
         let mss = request.mss.min(MTU);
         let terms = Terms {
             key,
@@ -278,7 +278,8 @@ impl Acceptor {
             timestamp: *timestamp,
             recv_latency: Duration::from_millis(recv_latency.into()),
             send_latency: Duration::from_millis(send_latency.into()),
-            flow_window: request.flow_window,
+            // It bounds what we keep for the caller as well.
+            flow_window: request.flow_window.min(rules.flow_window),
             max_payload: ((mss - OVERHEAD) as usize).min(MAX_PAYLOAD),
             flags: hs.flags,
         };
@@ -426,9 +427,6 @@ fn judge(request: &Handshake, defaults: &Defaults) -> Result<Judged, (Reject, St
     }
     let stream = streamid::parse(blocks.stream_id.as_deref(), defaults)
         .map_err(|error| (Reject::from(error), error.to_string()))?;
-    if stream.mode == Mode::Request {
-        return refuse(Reject::Unimplemented, "playback over SRT is not enabled; publishing needs m=publish");
-    }
     let material = blocks
         .key_request
         .map(KeyMaterial::parse)

@@ -243,7 +243,6 @@ fn refusals_have_the_codes_that_libsrt_knows() {
     assert_eq!(bench.refused(PLAIN, |h| h.extension = 0), Reject::Rogue);
     assert_eq!(bench.refused(PLAIN, |h| h.extensions.truncate(30)), Reject::Rogue);
     assert_eq!(bench.refused(PLAIN, |h| h.mss = 200), Reject::Unacceptable);
-    assert_eq!(bench.refused(PLAIN, with(sid(b"#!::r=a"))), Reject::Unimplemented);
     assert_eq!(bench.refused(PLAIN, with(sid(b"#!::r=a,m=x"))), Reject::BadMode);
     assert_eq!(bench.refused(PLAIN, with(sid(b"#!::r=a,m=publish,t=file"))), Reject::UnsupportedMedia);
     assert_eq!(bench.refused(PLAIN, with(sid(b""))), Reject::BadRequest);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
-    BroadcastProducer, Direction, Gate, Protocol, PublishError, PublishOptions, Request, Secret, Session,
+    BroadcastProducer, Direction, Gate, Path, Protocol, PublishError, PublishOptions, Request, Secret,
+    Session,
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,7 @@ use crate::accept::{Call, CallKey, open_keys};
 use crate::crypto::Crypto;
 use crate::reject::Reject;
 use crate::stats::Link;
+use crate::streamid::Mode;
 
 /// Passphrases in work at once; each takes a core for a millisecond.
 const KEY_WORKERS: usize = 2;
@@ -26,6 +28,7 @@ const DECISION_LIMIT: Duration = Duration::from_secs(4);
 pub(crate) struct Judge {
     gate: Gate,
     passphrase: Option<Secret>,
+    play_wait: Duration,
     workers: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -33,20 +36,36 @@ pub(crate) struct Judge {
 /// Everything a connection needs besides the protocol.
 pub(crate) struct Admitted {
     pub(crate) session: Session,
-    pub(crate) broadcast: BroadcastProducer,
+    pub(crate) role: Role,
     pub(crate) link: Arc<Link>,
     pub(crate) crypto: Option<Crypto>,
 }
 
+/// What the caller may do.
+pub(crate) enum Role {
+    /// Fill this broadcast.
+    Publish(BroadcastProducer),
+    /// Watch the broadcast that it named.
+    Play,
+}
+
+/// Why not, as a code and in words.
+pub(crate) type Refusal = (Reject, String);
+
 /// The answer to a [`Call`].
 pub(crate) struct Decision {
     pub(crate) key: CallKey,
-    pub(crate) outcome: Result<Box<Admitted>, (Reject, String)>,
+    pub(crate) outcome: Result<Box<Admitted>, Refusal>,
 }
 
 impl Judge {
-    pub(crate) fn new(gate: Gate, passphrase: Option<Secret>, tasks: TaskTracker) -> Self {
-        Self { gate, passphrase, workers: Arc::new(Semaphore::new(KEY_WORKERS)), tasks }
+    pub(crate) fn new(
+        gate: Gate,
+        passphrase: Option<Secret>,
+        play_wait: Duration,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { gate, passphrase, play_wait, workers: Arc::new(Semaphore::new(KEY_WORKERS)), tasks }
     }
 
     /// Decides within [`DECISION_LIMIT`].
@@ -59,17 +78,21 @@ impl Judge {
         Decision { key, outcome }
     }
 
-    async fn admit(self, call: Call) -> Result<Box<Admitted>, (Reject, String)> {
+    async fn admit(&self, call: Call) -> Result<Box<Admitted>, Refusal> {
+        let direction = match call.stream.mode {
+            Mode::Publish => Direction::Publish,
+            Mode::Request => Direction::Subscribe,
+        };
         let request = Request {
             protocol: Protocol::Srt,
-            direction: Direction::Publish,
+            direction,
             path: call.stream.path.clone(),
             credential: call.stream.credential,
             peer: canonical(call.key.from),
         };
         let grant =
             self.gate.admit(&request).await.map_err(|denied| (Reject::from(denied.reason), denied.detail))?;
-        let passphrase = grant.passphrase.clone().or(self.passphrase);
+        let passphrase = grant.passphrase.clone().or(self.passphrase.clone());
         let crypto = if passphrase.is_some() && call.material.is_some() {
             let _permit = self.workers.acquire().await;
             self.tasks
@@ -82,18 +105,34 @@ impl Judge {
         let crypto = crypto.map_err(|(reject, detail)| (reject, detail.to_owned()))?;
         let link = Arc::<Link>::default();
         let session = self.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
-        let broadcast = session
-            .publisher()
-            .publish(&call.stream.path, PublishOptions::default(), Instant::now())
-            .map_err(|error| {
-                let reject = match error {
-                    PublishError::Busy => Reject::Conflict,
-                    PublishError::Forbidden | _ => Reject::Forbidden,
-                };
-                (reject, error.to_string())
-            })?;
-        Ok(Box::new(Admitted { session, broadcast, link, crypto }))
+        let role = match call.stream.mode {
+            Mode::Publish => Role::Publish(publish(&session, &call.stream.path)?),
+            Mode::Request => self.play_wait_allows(&session, &call.stream.path).map(|()| Role::Play)?,
+        };
+        Ok(Box::new(Admitted { session, role, link, crypto }))
     }
+
+    /// Whether a player is let in before anybody knows that there will be something to play.
+    fn play_wait_allows(&self, session: &Session, path: &Path) -> Result<(), Refusal> {
+        let consumer = session.consumer();
+        if !consumer.may_subscribe(path) {
+            return Err((Reject::Forbidden, "not allowed to watch this path".to_owned()));
+        }
+        if self.play_wait.is_zero() && consumer.consume(path).is_none() {
+            return Err((Reject::NotFound, "nobody publishes this path".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn publish(session: &Session, path: &Path) -> Result<BroadcastProducer, Refusal> {
+    session.publisher().publish(path, PublishOptions::default(), Instant::now()).map_err(|error| {
+        let reject = match error {
+            PublishError::Busy => Reject::Conflict,
+            PublishError::Forbidden | _ => Reject::Forbidden,
+        };
+        (reject, error.to_string())
+    })
 }
 
 /// An IPv4 peer of a dual-stack socket as what it is.

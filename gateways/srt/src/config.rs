@@ -20,6 +20,8 @@ pub struct Config {
     pub default_path: Option<Path>,
     /// Put before stream ids of one segment, as from vMix, which sends no application.
     pub default_app: Option<Path>,
+    /// How long a player waits for a broadcast that nobody publishes yet; zero refuses it at once.
+    pub play_wait: Duration,
     /// Most connections at once.
     pub max_connections: usize,
     /// Most connections at once from one IPv4 address or one IPv6 /64.
@@ -36,6 +38,8 @@ impl Default for Config {
             passphrase: None,
             default_path: None,
             default_app: None,
+            // An encoder needs some seconds to start.
+            play_wait: Duration::from_secs(10),
             // A buffer holds at most 8192 packets, 11 MiB, and honest ones far less.
             max_connections: 1024,
             max_connections_per_place: 512,

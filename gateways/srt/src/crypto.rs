@@ -126,6 +126,15 @@ pub struct Crypto {
     last: (Bytes, Option<Instant>),
 }
 
+/// Keys of our own making.
+#[derive(Debug)]
+pub struct Generated {
+    /// To send and receive with.
+    pub crypto: Crypto,
+    /// To tell the listener.
+    pub material: KeyMaterial,
+}
+
 /// What became of a key request in an established connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refresh {
@@ -155,6 +164,30 @@ impl Crypto {
         crypto.install(material)?;
         crypto.sending = if material.even { KeyParity::Even } else { KeyParity::Odd };
         Ok(crypto)
+    }
+
+    /// Makes the keys of a connection that we open: a salt, and one even key of `key_len` bytes (16, 24 or 32). Takes
+    /// about a millisecond.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] for another length.
+    pub fn generate(passphrase: Secret, key_len: usize) -> Result<Generated, KeyError> {
+        let (salt, key): ([u8; 16], [u8; 32]) = (rand::random(), rand::random());
+        let key_words = match key_len {
+            16 | 24 | 32 => (key_len / 4) as u8,
+            _ => return Err(KeyError::Malformed),
+        };
+        let mut raw = [0; FIXED_LEN + INTEGRITY_LEN + 32];
+        raw[..4].copy_from_slice(&[0x12, 0x20, 0x29, 1]);
+        (raw[8], raw[10], raw[14], raw[15]) = (2, 2, 4, key_words);
+        raw[16..FIXED_LEN].copy_from_slice(&salt);
+        let end = FIXED_LEN + INTEGRITY_LEN + key_len;
+        let unwrapped = KeyMaterial::parse(Bytes::copy_from_slice(&raw[..end]))?;
+        let kek = Kek::derive(&passphrase, &unwrapped);
+        kek.wrap(&key[..key_len], &mut raw[FIXED_LEN..end])?;
+        let material = KeyMaterial::parse(Bytes::copy_from_slice(&raw[..end]))?;
+        let crypto = Self::open(passphrase, &material)?;
+        Ok(Generated { crypto, material })
     }
 
     /// Takes a key request (0x7FFF/3). A repeat of the last one costs a comparison, new keys under the same salt an
@@ -259,6 +292,23 @@ impl Kek {
 
     fn fits(&self, material: &KeyMaterial) -> bool {
         self.salt == material.salt && self.len == material.key_len
+    }
+
+    fn wrap(&self, key: &[u8], out: &mut [u8]) -> Result<(), KeyError> {
+        fn close<C>(kek: &[u8], key: &[u8], out: &mut [u8]) -> Result<(), KeyError>
+        where
+            AesKw<C>: KeyInit,
+            C: aes::cipher::BlockCipherEncrypt<BlockSize = aes::cipher::consts::U16>,
+        {
+            let wrap = AesKw::<C>::new_from_slice(kek).map_err(|_| KeyError::Malformed)?;
+            wrap.wrap_key(key, out).map(|_| ()).map_err(|_| KeyError::Malformed)
+        }
+        let kek = &self.bytes[..self.len];
+        match self.len {
+            16 => close::<Aes128>(kek, key, out),
+            24 => close::<Aes192>(kek, key, out),
+            _ => close::<Aes256>(kek, key, out),
+        }
     }
 
     fn unwrap_keys<'a>(&self, material: &KeyMaterial, out: &'a mut [u8]) -> Result<&'a [u8], KeyError> {

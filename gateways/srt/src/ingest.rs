@@ -18,6 +18,8 @@ pub(crate) struct Ending {
     pub(crate) id: u32,
     /// Why, in words.
     pub(crate) why: String,
+    /// What was sent may still arrive; otherwise the connection ends at once.
+    pub(crate) gentle: bool,
 }
 
 /// Sends the [`Ending`] when dropped, so that a connection never outlives its broadcast.
@@ -29,13 +31,21 @@ pub(crate) struct EndingGuard {
 
 impl EndingGuard {
     pub(crate) fn new(id: u32, port: mpsc::Sender<Ending>) -> Self {
-        Self { ending: Some(Ending { id, why: "the importer stopped".to_owned() }), port }
+        Self { ending: Some(Ending { id, why: "its task stopped".to_owned(), gentle: false }), port }
     }
 
-    fn because(&mut self, why: String) {
+    pub(crate) fn because(&mut self, why: String) {
         if let Some(ending) = &mut self.ending {
             ending.why = why;
         }
+    }
+
+    /// There is nothing more to send.
+    pub(crate) fn drained(&mut self, why: String) {
+        if let Some(ending) = &mut self.ending {
+            ending.gentle = true;
+        }
+        self.because(why);
     }
 }
 

@@ -19,14 +19,16 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::accept::{Acceptor, Call, CallKey, MAX_PENDING, Rules, Silence, Verdict, place};
-use crate::admit::{Admitted, Decision, Judge, canonical};
+use crate::admit::{Admitted, Decision, Judge, Role, canonical};
 use crate::config::Config;
 use crate::crypto::{MAX_PASSPHRASE, MIN_PASSPHRASE};
+use crate::egress::{Play, play};
 use crate::engine::CloseReason;
 use crate::error::BindError;
+use crate::feed::{Dock, feed};
 use crate::ingest::{Ending, EndingGuard, ingest};
 use crate::io::{Batch, Route, Wire};
-use crate::line::{Line, NewLine, Tools};
+use crate::line::{Line, Media, NewLine, Tools};
 use crate::metrics::{Ignored, Metrics};
 use crate::queue::queue;
 use crate::reject::Reject;
@@ -100,6 +102,9 @@ struct Port {
     judge: Judge,
     decisions: (mpsc::Sender<Decision>, mpsc::Receiver<Decision>),
     endings: (mpsc::Sender<Ending>, mpsc::Receiver<Ending>),
+    /// Players with something to send.
+    dock: Arc<Dock>,
+    play_wait: Duration,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     payloads: Vec<Bytes>,
@@ -148,10 +153,12 @@ impl Port {
             places: HashMap::new(),
             max_connections: config.max_connections,
             max_per_place: config.max_connections_per_place,
-            judge: Judge::new(gate, config.passphrase, tasks.clone()),
+            judge: Judge::new(gate, config.passphrase, config.play_wait, tasks.clone()),
             decisions: mpsc::channel(MAX_PENDING),
             // One for every connection, twice: a connection that just ended may still have one on its way.
             endings: mpsc::channel(2 * config.max_connections.max(1)),
+            dock: Arc::default(),
+            play_wait: config.play_wait,
             tasks,
             metrics: Arc::new(Metrics::new(local)),
             payloads: Vec::new(),
@@ -162,6 +169,7 @@ impl Port {
 
     async fn run(mut self, shutdown: CancellationToken) {
         let mut batch = Batch::new();
+        let dock = Arc::clone(&self.dock);
         loop {
             let next = self.service(Instant::now());
             tokio::select! {
@@ -169,6 +177,7 @@ impl Port {
                 () = shutdown.cancelled() => break,
                 Some(decision) = self.decisions.1.recv() => self.decide(decision, Instant::now()),
                 Some(ending) = self.endings.1.recv() => self.end(&ending, Instant::now()),
+                () = dock.ready() => self.board(),
                 () = sleep_until(next) => {}
                 ready = self.wire.readable() => {
                     let outcome = ready.and_then(|()| self.receive(&mut batch, &shutdown));
@@ -279,12 +288,34 @@ impl Port {
     fn admit(&mut self, key: CallKey, route: Route, path: Path, admitted: Admitted, now: Instant) {
         let local_id = self.fresh_id();
         let Some(accepted) = self.acceptor.accept(key, local_id, now) else { return };
-        let Admitted { session, broadcast, link, crypto } = admitted;
-        let (inlet, outlet) = queue();
+        let Admitted { session, role, link, crypto } = admitted;
         let ending = EndingGuard::new(local_id, self.endings.0.clone());
-        self.tasks.spawn(ingest(session, broadcast, Arc::clone(&link), outlet, ending));
         let terms = accepted.terms;
-        let new = NewLine { local_id, route, path, terms, crypto, recv_window: WINDOW, inlet, link };
+        let (media, who) = match role {
+            Role::Publish(broadcast) => {
+                let (inlet, outlet) = queue();
+                self.tasks.spawn(ingest(session, broadcast, Arc::clone(&link), outlet, ending));
+                (Media::In(inlet), "publisher")
+            }
+            Role::Play => {
+                let (writer, reader) = feed(Arc::clone(&self.dock), local_id);
+                let new = Play::new(session, path.clone(), self.play_wait, &terms, writer);
+                self.tasks.spawn(play(new, ending));
+                (Media::Out(reader), "player")
+            }
+        };
+        let new = NewLine {
+            local_id,
+            route,
+            path,
+            terms,
+            start: now,
+            crypto,
+            recv_window: WINDOW,
+            media,
+            who,
+            link,
+        };
         self.lines.insert(local_id, Line::new(new, now));
         *self.places.entry(place(route.peer.ip())).or_default() += 1;
         self.metrics.opened.fetch_add(1, Relaxed);
@@ -307,10 +338,19 @@ impl Port {
         info!(%peer, reason = reject.as_str(), code, detail, "SRT caller refused");
     }
 
-    /// The broadcast of a connection is over.
+    /// The broadcast of a connection is over, or its session.
     fn end(&mut self, ending: &Ending, now: Instant) {
         if let Some(line) = self.lines.get_mut(&ending.id) {
-            line.close(&ending.why, now);
+            line.end(ending, now);
+        }
+    }
+
+    /// Players have something to send.
+    fn board(&mut self) {
+        for id in self.dock.take() {
+            if let Some(line) = self.lines.get_mut(&id) {
+                line.touch();
+            }
         }
     }
 

@@ -47,15 +47,13 @@ pub enum Reject {
     Conflict,
     /// A type (`t`) that does not exist here.
     UnsupportedMedia,
-    /// Playback, which is not enabled.
-    Unimplemented,
     /// Stopping, or what decides cannot be reached.
     Unavailable,
 }
 
 impl Reject {
     /// Every refusal, in the order in which they are counted.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::Rogue,
         Self::Backlog,
         Self::Version,
@@ -75,7 +73,6 @@ impl Reject {
         Self::Unacceptable,
         Self::Conflict,
         Self::UnsupportedMedia,
-        Self::Unimplemented,
         Self::Unavailable,
     ];
 
@@ -106,7 +103,6 @@ impl Reject {
             Self::Unacceptable => 1406,
             Self::Conflict => 1409,
             Self::UnsupportedMedia => 1415,
-            Self::Unimplemented => 1501,
             Self::Unavailable => 1503,
         }
     }
@@ -138,7 +134,6 @@ impl Reject {
             Self::Unacceptable => "unacceptable",
             Self::Conflict => "conflict",
             Self::UnsupportedMedia => "unsupported_media",
-            Self::Unimplemented => "unimplemented",
             Self::Unavailable => "unavailable",
         }
     }

@@ -160,6 +160,12 @@ impl Connection {
         if self.sender.push(payload, self.crypto.as_ref(), self.now) { Ok(()) } else { Err(PushError::Full) }
     }
 
+    /// Whether a payload is better pushed now than kept: neither the peer's window nor our buffer is full. A payload
+    /// gets its time stamp when it is pushed, so that what waits here only grows old.
+    pub fn has_room(&self) -> bool {
+        self.state == State::Open && self.sender.has_room()
+    }
+
     /// The next datagram for the peer.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         if let Some(control) = self.control.pop_front() {

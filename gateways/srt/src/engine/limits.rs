@@ -81,6 +81,10 @@ pub(crate) const DROP_REQUEST_INTERVAL: Micros = 10_000;
 /// The sender keeps at least this much, whatever the latency is (libsrt).
 pub(crate) const TOO_LATE_MIN: Micros = 1_000_000;
 
+/// Packets pushed and not sent for which there is still room: enough to keep a window busy between two ACKs, so few
+/// that a slow peer is noticed where frames can still be left out.
+pub(crate) const UNSENT_MAX: u64 = 64;
+
 /// Slack of the too-late drop (libsrt: two SYN intervals).
 pub(crate) const TOO_LATE_SLACK: Micros = 20_000;
 

@@ -11,7 +11,7 @@ use super::Micros;
 use super::ack::Rtt;
 use super::limits::{
     DEFAULT_WINDOW, DROP_REQUEST_INTERVAL, HEADER_BYTES, NAK_SLACK, PACING_CREDIT, TOO_LATE_MIN,
-    TOO_LATE_SLACK, WINDOW_MAX,
+    TOO_LATE_SLACK, UNSENT_MAX, WINDOW_MAX,
 };
 use super::params::{Params, PeerFlags};
 use super::receiver::{first_index, seq_of};
@@ -227,6 +227,12 @@ impl Sender {
         let new = self.may_send_new().then_some(self.pacer.next_at);
         let resend = self.resends.first().map(|_| self.refused_until.unwrap_or(now).max(self.pacer.next_at));
         [new, resend, self.too_late_at(), self.blind_resend_at(rtt)].into_iter().flatten().min()
+    }
+
+    /// Whether what is pushed can go out soon, and nothing has to be dropped for it.
+    pub(crate) fn has_room(&self) -> bool {
+        let unsent = self.end() - self.unsent.max(self.first);
+        self.entries.len() < self.capacity && unsent < UNSENT_MAX
     }
 
     /// Packets sent and not acknowledged.

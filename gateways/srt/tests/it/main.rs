@@ -1,6 +1,8 @@
 //! The SRT gateway over real sockets, against made-up callers and real ones.
 
 mod bench;
+mod call;
+mod egress;
 mod handshake;
 mod hostile;
 mod peers;
