@@ -51,8 +51,11 @@ impl Prelude {
     /// Lets everything go, the tracks first, and holds nothing any more.
     pub(crate) fn end(&mut self, out: &mut VecDeque<Event>) {
         self.over = true;
-        let (tracks, rest): (Vec<_>, Vec<_>) =
+        let (mut tracks, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.held).into_iter().partition(|event| matches!(event, Event::Track(_)));
+        // Pictures first, whichever showed its parameters first: names then do not depend on the sender's start.
+        let is_video = |event: &Event| matches!(event, Event::Track(track) if track.config.kind() == "video");
+        tracks.sort_by_key(|event| !is_video(event));
         out.extend(tracks);
         out.extend(rest);
     }

@@ -61,6 +61,18 @@ pub(crate) fn vp9(data: &[u8]) -> Option<Head> {
 }
 
 impl Head {
+    /// vpcC with its version and flags (VP codec ISO media file format binding), where the frame is a keyframe.
+    pub(crate) fn record(&self) -> Option<Vec<u8>> {
+        const UNSPECIFIED: u8 = 2;
+        let (width, height) = self.size?;
+        let small = |value: u32| u8::try_from(value).unwrap_or_default();
+        let chroma = if self.profile & 1 == 1 { 3 } else { 1 };
+        let format = small(self.depth) << 4 | chroma << 1;
+        let level = vp9_level(width * height);
+        let colours = [UNSPECIFIED; 3];
+        Some([&[1, 0, 0, 0, small(self.profile), level, format][..], &colours, &[0, 0]].concat())
+    }
+
     /// Parameters of the track, where the frame is a keyframe. `level` is that of the container, if it names one.
     pub(crate) fn config(&self, codec: VideoCodec, level: Option<u8>) -> Option<VideoConfig> {
         let (width, height) = self.size.filter(|size| size.0 > 0 && size.1 > 0)?;

@@ -55,6 +55,12 @@ pub(crate) struct Video {
     pub(crate) framerate: Option<f64>,
 }
 
+impl Coding {
+    pub(crate) fn video(&self) -> Option<&Video> {
+        if let Self::Video(video) = self { Some(video) } else { None }
+    }
+}
+
 impl PartialEq for Video {
     fn eq(&self, other: &Self) -> bool {
         self.codec == other.codec && self.lengths == other.lengths
@@ -63,7 +69,7 @@ impl PartialEq for Video {
 
 impl Source {
     pub(crate) fn is_video(&self) -> bool {
-        matches!(self.coding, Coding::Video(_))
+        self.coding.video().is_some()
     }
 
     /// Sound or pictures, which send all the time.

@@ -24,6 +24,9 @@ pub(super) struct Aac {
 
 impl Elementary for Aac {
     fn configure(&mut self, data: &Bytes) {
+        if data.is_empty() {
+            return; // ffmpeg writes one before it knows better.
+        }
         let Some((samples, rate, config)) = latm::read_specific_config(data) else {
             self.packets.problem("aac_config_unsupported");
             return;

@@ -10,14 +10,17 @@
 
 mod audio;
 mod clock;
+mod export;
 mod file;
 mod head;
 mod import;
 mod metadata;
 mod video;
+mod write;
 
 use bytes::Bytes;
 
+pub use export::{Capabilities, Exporter};
 pub use file::{File, FileError, file_header, write_tag};
 pub use import::Importer;
 

@@ -97,7 +97,7 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
 
 /// What a command prints, checked to have nothing to complain about.
 pub(crate) fn run(program: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output = Command::new(program).args(arguments).env("SVT_LOG", "1").output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && complaints.is_empty(), "{arguments:?}: {complaints}");
     String::from_utf8(output.stdout).unwrap()

@@ -7,6 +7,10 @@
 mod builder;
 mod export;
 mod export_ts;
+mod flv;
+mod flv_clips;
+mod flv_field;
+mod flv_properties;
 mod media;
 mod ts_audio;
 mod ts_clips;
