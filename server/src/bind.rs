@@ -60,6 +60,7 @@ pub(crate) fn srt(config: Srt, gate: &Gate) -> Result<moqgate_srt::Listener, Sta
     let config = moqgate_srt::Config {
         listen: config.listen,
         latency: config.latency,
+        play_wait: config.play_wait,
         passphrase: config.passphrase,
         default_path: config.default_path,
         ..moqgate_srt::Config::default()

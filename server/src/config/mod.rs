@@ -61,6 +61,8 @@ pub(crate) struct Srt {
     pub(crate) listen: SocketAddr,
     /// Smallest receiver latency.
     pub(crate) latency: Duration,
+    /// How long a player waits for its publisher.
+    pub(crate) play_wait: Duration,
     /// Passphrase of every caller, 10 to 79 bytes.
     pub(crate) passphrase: Option<Secret>,
     /// Where a caller without a stream id publishes.

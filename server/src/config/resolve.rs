@@ -23,6 +23,10 @@ const RETENTION_BYTES: usize = 32 << 20;
 const SRT_LATENCY: Duration = Duration::from_millis(120);
 /// The latency travels as 16 bits of milliseconds.
 const SRT_LATENCY_MAX: Duration = Duration::from_secs(60);
+/// An encoder needs some seconds to start.
+const SRT_PLAY_WAIT: Duration = Duration::from_secs(10);
+/// A player that waits holds a connection.
+const SRT_PLAY_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What libsrt accepts as a passphrase, in bytes.
 const SRT_PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 10..=79;
 const RELAY_SCHEMES: [&str; 4] = ["https", "http", "moqt", "moql"];
@@ -108,13 +112,17 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
     if latency > SRT_LATENCY_MAX {
         return Err(ConfigError::value("srt.latency", "must be at most 60 s"));
     }
+    let play_wait = raw.play_wait.map_or(SRT_PLAY_WAIT, |Span(wait)| wait);
+    if play_wait > SRT_PLAY_WAIT_MAX {
+        return Err(ConfigError::value("srt.play-wait", "must be at most 1 h"));
+    }
     let passphrase = raw.passphrase.map(|Hidden(secret)| secret);
     if passphrase.as_ref().is_some_and(|secret| !SRT_PASSPHRASE_BYTES.contains(&secret.expose().len())) {
         return Err(ConfigError::value("srt.passphrase", "must have 10 to 79 bytes"));
     }
     let default_path = raw.default_path.map(|path| broadcast_path("srt.default-path", &path)).transpose()?;
     let listen = listen(raw.listen, SRT_PORT).address();
-    Ok(listen.map(|listen| Srt { listen, latency, passphrase, default_path }))
+    Ok(listen.map(|listen| Srt { listen, latency, play_wait, passphrase, default_path }))
 }
 
 fn broadcast_path(key: &'static str, text: &str) -> Result<Path, ConfigError> {
@@ -232,6 +240,7 @@ mod tests {
             (&["--tls-key", "a.pem"], "tls.cert"),
             (&["--srt-passphrase", "short"], "srt.passphrase"),
             (&["--srt-latency", "61s"], "srt.latency"),
+            (&["--srt-play-wait", "61m"], "srt.play-wait"),
             (&["--srt-default-path", "/"], "srt.default-path"),
             (&["--relay", "relay.example.com"], "relay.url"),
             (&["--relay", "https://"], "relay.url"),

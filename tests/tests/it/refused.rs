@@ -11,8 +11,8 @@ const BAD_SECRET: i32 = 10;
 const UNSECURE: i32 = 11;
 /// `SRT_REJX_BAD_REQUEST`
 const BAD_REQUEST: i32 = 1400;
-/// `SRT_REJX_UNIMPLEMENTED`: nothing is played back over SRT yet.
-const UNIMPLEMENTED: i32 = 1501;
+/// `SRT_REJX_NOTFOUND`
+const NOT_FOUND: i32 = 1404;
 /// `SRT_REJX_CONFLICT`
 const CONFLICT: i32 = 1409;
 /// Longer than any passphrase of a test has to be.
@@ -32,12 +32,13 @@ fn stream_ids() {
     if !tools::require(&["python3"]) {
         return;
     }
-    let gateway = Gateway::start(&[]);
+    // A player would wait for its publisher otherwise.
+    let gateway = Gateway::start(&["--srt-play-wait", "0s"]);
     check(&gateway, named(""), BAD_REQUEST);
     check(&gateway, named("#!:"), BAD_REQUEST);
     check(&gateway, named("#!::r=a,r=b,m=publish"), BAD_REQUEST);
-    check(&gateway, named("#!::r=live/nobody"), UNIMPLEMENTED);
-    check(&gateway, named("read:live/nobody"), UNIMPLEMENTED);
+    check(&gateway, named("#!::r=live/nobody"), NOT_FOUND);
+    check(&gateway, named("read:live/nobody"), NOT_FOUND);
     assert!(libsrt::call(gateway.srt(), named("#!::r=live/cam0,m=publish")).connected);
 }
 
