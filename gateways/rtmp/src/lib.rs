@@ -1,6 +1,25 @@
-//! The RTMP gateway of moqgate: the protocol of encoders and players, RTMP 1.0 with enhanced RTMP v1 and v2.
+//! The RTMP gateway of moqgate: encoders that push RTMP 1.0, enhanced RTMP v1 and v2 included, over TCP or TLS.
 //!
-//! [`proto`] reads and writes the wire, [`session`] is one connection; both are sans-IO.
+//! ```text
+//! listen -> connection (one task per peer) -> session -> ingest -> moqgate_mux::flv -> moqgate_core
+//!                                                └─ proto ─┘
+//! ```
+//!
+//! The protocol is sans-IO: [`proto`] reads and writes the wire, [`session`] is one connection and is told the time.
+//! [`Listener`] is their shell.
 
+pub mod config;
+mod connection;
+pub mod error;
+mod ingest;
+pub mod listen;
+pub mod metrics;
+mod places;
 pub mod proto;
 pub mod session;
+mod stats;
+
+pub use config::Config;
+pub use error::BindError;
+pub use listen::Listener;
+pub use metrics::{Metrics, Sample, Turned};

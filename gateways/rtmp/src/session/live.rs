@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use moqgate_mux::flv::{Tag, TagKind};
 
 use super::error::SessionError;
 use super::start::AwaitStart;
@@ -10,28 +11,6 @@ use super::wire::Wire;
 use crate::proto::amf0::{Reader, Value};
 use crate::proto::command::Command;
 use crate::proto::message::{Message, kind, split_aggregate};
-
-/// What a media message carries: the three kinds of FLV tags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagKind {
-    /// An audio tag's body.
-    Audio,
-    /// A video tag's body.
-    Video,
-    /// A script tag's body: a name and values in AMF0.
-    Script,
-}
-
-/// One tag from a publisher, or for a player.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// What it carries.
-    pub kind: TagKind,
-    /// Milliseconds, modulo 2^32.
-    pub timestamp: u32,
-    /// The tag's body, never empty.
-    pub body: Bytes,
-}
 
 /// The client publishes.
 #[derive(Debug)]
@@ -104,7 +83,7 @@ impl Playing {
             TagKind::Video => kind::VIDEO,
             TagKind::Script => kind::DATA,
         };
-        wire.media(kind, tag.timestamp, self.stream, tag.body);
+        wire.media(kind, tag.timestamp_ms, self.stream, tag.body);
     }
 
     pub(super) fn finish(&self, wire: &mut Wire) {
@@ -126,7 +105,7 @@ fn tag(message: &Message) -> Option<Tag> {
         }
         _ => return None,
     };
-    if body.is_empty() { None } else { Some(Tag { kind, timestamp: message.timestamp, body }) }
+    if body.is_empty() { None } else { Some(Tag { kind, timestamp_ms: message.timestamp, body }) }
 }
 
 /// The body of a script tag: without the order to keep it, which is meant for us.

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use moqgate_mux::flv::Tag;
 
 use crate::proto::command::Command;
 use crate::proto::handshake::{ServerHandshake, Step};
@@ -32,7 +33,6 @@ use wire::Wire;
 
 pub use error::{Refusal, SessionError};
 pub use key::{KeyError, StreamName, resolve};
-pub use live::{Tag, TagKind};
 pub use start::Ask;
 
 /// Bytes of messages before publishing or playing.

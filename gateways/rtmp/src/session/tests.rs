@@ -2,9 +2,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use moqgate_core::{Credential, DenyReason, Direction, Secret};
+use moqgate_mux::flv::{Tag, TagKind};
 use proptest::prelude::*;
 
-use super::{Ask, Event, KeyError, Limits, Refusal, Session, SessionError, Tag, TagKind};
+use super::{Ask, Event, KeyError, Limits, Refusal, Session, SessionError};
 use crate::proto::amf0::{Reader, Value, write};
 use crate::proto::chunk::{ChunkError, ChunkReader, ChunkWriter};
 use crate::proto::command::{body, object};
@@ -227,9 +228,9 @@ fn ffmpeg_publishes_and_leaves() {
     client.send_at(0, 6, kind::VIDEO, 1, &[0x17, 0, 0, 0, 0][..]).expect("legal");
     client.send_at(23, 4, kind::AUDIO, 1, &[0xaf, 1, 2][..]).expect("legal");
     let tags = client.tags();
-    assert_eq!(tags[0], Tag { kind: TagKind::Script, timestamp: 0, body: write(&metadata()) });
-    assert_eq!((tags[1].kind, tags[1].timestamp), (TagKind::Video, 0));
-    assert_eq!((tags[2].kind, tags[2].timestamp), (TagKind::Audio, 23));
+    assert_eq!(tags[0], Tag { kind: TagKind::Script, timestamp_ms: 0, body: write(&metadata()) });
+    assert_eq!((tags[1].kind, tags[1].timestamp_ms), (TagKind::Video, 0));
+    assert_eq!((tags[2].kind, tags[2].timestamp_ms), (TagKind::Audio, 23));
 
     client.command("FCUnpublish", 6.0, 0, key()).expect("legal");
     client.command("deleteStream", 7.0, 0, vec![Value::Null, Value::Number(1.0)]).expect("legal");
@@ -419,7 +420,7 @@ fn line_56_a_slow_decision_changes_no_timestamp_and_loses_nothing() {
     assert_eq!(client.session.poll_timeout(), None, "its time does not run while we think");
     client.now += Duration::from_secs(9);
     client.accept();
-    let times: Vec<_> = client.tags().iter().map(|tag| tag.timestamp).collect();
+    let times: Vec<_> = client.tags().iter().map(|tag| tag.timestamp_ms).collect();
     assert_eq!(times, [1000, 1005, 1040]);
     assert!(client.input.is_empty());
 }
@@ -440,7 +441,7 @@ fn a_player_gets_what_it_waits_for() {
     client.accept();
     client.send(2, kind::USER_CONTROL, 0, &[0, 3, 0, 0, 0, 1, 0, 0, 0x0b, 0xb8][..]).expect("legal");
     assert_eq!(client.codes(), ["NetStream.Play.Reset", "NetStream.Play.Start"]);
-    let tag = Tag { kind: TagKind::Video, timestamp: 0x0100_0000, body: vec![0x17; 100_000].into() };
+    let tag = Tag { kind: TagKind::Video, timestamp_ms: 0x0100_0000, body: vec![0x17; 100_000].into() };
     client.session.send(tag);
     client.push().expect("nothing to read");
     let messages = client.messages();

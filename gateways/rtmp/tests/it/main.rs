@@ -1,1 +1,8 @@
-//! The RTMP gateway over real sockets.
+//! The RTMP gateway over real sockets, against made-up peers and real ones.
+
+mod bench;
+mod hostile;
+mod peers;
+mod publish;
+mod tls;
+mod tools;

@@ -120,7 +120,8 @@ impl ChunkReader {
             }
             let Some((index, missing)) = self.open else { return Ok(None) };
             let taken = missing.min(input.len());
-            self.take(index, input.split_to(taken))?;
+            self.take(index, &input[..taken])?;
+            input.advance(taken);
             if taken < missing {
                 self.open = Some((index, missing - taken));
                 return Ok(None);
@@ -254,12 +255,12 @@ impl ChunkReader {
         Ok(self.streams.len() - 1)
     }
 
-    fn take(&mut self, index: usize, bytes: BytesMut) -> Result<(), ChunkError> {
+    fn take(&mut self, index: usize, bytes: &[u8]) -> Result<(), ChunkError> {
         self.partial += bytes.len();
         if self.partial > MAX_PARTIAL {
             return Err(ChunkError::Partial);
         }
-        self.streams[index].body.extend_from_slice(&bytes);
+        self.streams[index].body.extend_from_slice(bytes);
         Ok(())
     }
 

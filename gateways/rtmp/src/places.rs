@@ -1,0 +1,152 @@
+//! How many connections there are, and from where.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Config;
+use crate::metrics::Turned;
+
+/// The counts of one listener.
+#[derive(Debug)]
+pub(crate) struct Places {
+    max: usize,
+    max_here: usize,
+    max_pending: usize,
+    max_pending_here: usize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: Here,
+    places: HashMap<IpAddr, Here>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Here {
+    connections: usize,
+    pending: usize,
+}
+
+/// One connection's place; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    places: Arc<Places>,
+    place: IpAddr,
+    pending: bool,
+}
+
+impl Places {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            max: config.max_connections,
+            max_here: config.max_connections_per_place,
+            max_pending: config.max_pending,
+            max_pending_here: config.max_pending_per_place,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Counts a connection from `address`, which does nothing yet.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Turned> {
+        let place = place(address);
+        let mut counts = self.lock();
+        let (all, here) = (counts.all, counts.places.get(&place).copied().unwrap_or_default());
+        if all.connections >= self.max {
+            return Err(Turned::Connections);
+        }
+        if here.connections >= self.max_here {
+            return Err(Turned::Place);
+        }
+        if all.pending >= self.max_pending || here.pending >= self.max_pending_here {
+            return Err(Turned::Pending);
+        }
+        for count in counts.of(place) {
+            count.connections += 1;
+            count.pending += 1;
+        }
+        Ok(Seat { places: Arc::clone(self), place, pending: true })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn of(&mut self, place: IpAddr) -> [&mut Here; 2] {
+        [&mut self.all, self.places.entry(place).or_default()]
+    }
+}
+
+impl Seat {
+    /// The connection publishes or plays.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            let mut counts = self.places.lock();
+            for count in counts.of(self.place) {
+                count.pending -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.settle();
+        let mut counts = self.places.lock();
+        for count in counts.of(self.place) {
+            count.connections -= 1;
+        }
+        if counts.places.get(&self.place).is_some_and(|here| here.connections == 0) {
+            counts.places.remove(&self.place);
+        }
+    }
+}
+
+/// Whom an address belongs to, as far as one can know: an IPv6 customer has a /64.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_and_seats_come_back() {
+        let config = Config {
+            max_connections: 4,
+            max_connections_per_place: 3,
+            max_pending: 3,
+            max_pending_per_place: 2,
+            ..Config::default()
+        };
+        let places = Arc::new(Places::new(&config));
+        let home = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, n, 0, 0, 1));
+        let away = IpAddr::from([192, 0, 2, 1]);
+        let mut first = places.take(home(1)).expect("room");
+        let second = places.take(home(2)).expect("room");
+        // One /64 is one place.
+        assert_eq!(places.take(home(3)).err(), Some(Turned::Pending));
+        let other = places.take(away).expect("room");
+        assert_eq!(places.take(away).err(), Some(Turned::Pending), "three in all");
+        first.settle();
+        first.settle();
+        let mut third = places.take(home(3)).expect("room");
+        assert_eq!(places.take(away).err(), Some(Turned::Connections));
+        third.settle();
+        drop(other);
+        assert_eq!(places.take(home(4)).err(), Some(Turned::Place));
+        drop((first, second, third));
+        let counts = places.lock();
+        assert_eq!((counts.places.len(), counts.all.connections, counts.all.pending), (0, 0, 0));
+    }
+}

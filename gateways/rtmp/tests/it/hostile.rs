@@ -1,0 +1,139 @@
+//! Peers that mean harm: they are cut off, with a reason, and nobody else notices.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use moqgate_core::OpenAdmission;
+use moqgate_rtmp::proto::amf0::Value;
+use moqgate_rtmp::proto::command::{body, object};
+use moqgate_rtmp::proto::message::kind;
+use moqgate_rtmp::session::Limits;
+use moqgate_rtmp::{Config, Turned};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::bench::{Bench, LIMIT};
+
+/// Waits for the end of a connection.
+async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    let mut rest = BytesMut::new();
+    let end = async { while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(LIMIT, end).await.expect("closed");
+}
+
+async fn failed(bench: &Bench, kind: &str, times: u64) {
+    bench
+        .until(kind, |bench| {
+            bench.sample("moqgate_rtmp_failed_total", kind) == times && bench.metrics.live() == 0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn other_protocols_are_closed_at_once() {
+    let bench = Bench::start();
+    for (n, hello) in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 2, 0], &[6; 100]].iter().enumerate() {
+        let mut socket = bench.socket().await;
+        socket.write_all(hello).await.expect("loopback");
+        closed(&mut socket).await;
+        failed(&bench, "not_rtmp", n as u64 + 1).await;
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_chunk_size_of_nothing_ends_the_connection() {
+    let bench = Bench::start();
+    let mut client = bench.client().await;
+    client.send(kind::SET_CHUNK_SIZE, 0, 0, vec![0; 4]).await;
+    closed(&mut client.stream).await;
+    failed(&bench, "chunk_stream", 1).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn megabytes_in_chunks_of_one_byte_are_cut_off() {
+    let bench = Bench::start();
+    let mut client = bench.client().await;
+    assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
+    client.send(kind::SET_CHUNK_SIZE, 0, 0, vec![0, 0, 0, 1]).await;
+    let mut picture = vec![6, 0, 0, 0, 0x9f, 0xff, 0xff, kind::VIDEO, 1, 0, 0, 0, 0];
+    picture.extend([0xc6, 0].repeat(200_000));
+    // It is closed before all of it is sent.
+    client.stream.write_all(&picture).await.ok();
+    closed(&mut client.stream).await;
+    failed(&bench, "chunk_stream", 1).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_levels_of_amf_are_not_followed() {
+    let bench = Bench::start();
+    let mut client = bench.client().await;
+    let mut connect = body("connect", 1.0, vec![]).to_vec();
+    connect.extend([0x0a, 0, 0, 0, 1].repeat(13_000));
+    client.send(kind::COMMAND, 0, 0, connect).await;
+    closed(&mut client.stream).await;
+    // A command has 64 KiB: what needs more is not even read.
+    let mut client = bench.client().await;
+    client
+        .stream
+        .write_all(&[3, 0, 0, 0, 0x07, 0xa1, 0x20, kind::COMMAND, 0, 0, 0, 0])
+        .await
+        .expect("loopback");
+    closed(&mut client.stream).await;
+    failed(&bench, "command", 1).await;
+    failed(&bench, "chunk_stream", 1).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_few_and_short() {
+    let limits = Limits { start: Duration::from_millis(300), ..Limits::default() };
+    let config = Config { limits, max_pending: 8, max_pending_per_place: 4, ..Config::default() };
+    let bench = Bench::with(config, OpenAdmission);
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(bench.socket().await);
+    }
+    bench.until("most are turned away", |bench| bench.metrics.turned(Turned::Pending) >= 16).await;
+    for socket in &mut idle {
+        closed(socket).await;
+    }
+    failed(&bench, "deadline", 4).await;
+    // One that says a byte now and then gets no more time.
+    let mut slow = bench.socket().await;
+    let drip = async {
+        while slow.write_all(&[3]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, drip).await.expect("closed");
+    failed(&bench, "deadline", 5).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn publishers_do_not_count_as_idle() {
+    let config = Config { max_pending: 1, ..Config::default() };
+    let bench = Bench::with(config, OpenAdmission);
+    let mut publishers = Vec::new();
+    for n in 0..5 {
+        let mut client = bench.client().await;
+        assert_eq!(client.publish("live", &format!("cam{n}")).await, "NetStream.Publish.Start");
+        publishers.push(client);
+    }
+    assert_eq!(bench.metrics.live(), 5);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn talk_before_publishing_is_bounded() {
+    let bench = Bench::start();
+    let mut client = bench.client().await;
+    let app = object([("app", Value::Text("live".to_owned()))]);
+    client.command("connect", 1.0, 0, vec![app]).await;
+    client.send(kind::VIDEO, 0, 0, vec![0; 70_000]).await;
+    closed(&mut client.stream).await;
+    failed(&bench, "flood", 1).await;
+    bench.stop().await;
+}
