@@ -2,6 +2,7 @@
 
 mod bench;
 mod hostile;
+mod library;
 mod peers;
 mod publish;
 mod tls;
