@@ -14,6 +14,9 @@ const PRELUDE_SPAN_MAX: Duration = Duration::from_secs(1);
 /// And how many bytes: a second of a contribution feed.
 const PRELUDE_BYTES_MAX: usize = 8 << 20;
 
+/// And how many events: frames of a second, and parameters that change for no reason.
+const PRELUDE_EVENTS_MAX: usize = 4096;
+
 /// Holds the first events back until every media stream of the program has shown its parameters.
 ///
 /// A reader that is told of the picture first and of the sound a moment later has to choose: many players and every
@@ -31,16 +34,17 @@ pub(crate) struct Prelude {
 impl Prelude {
     /// Takes an event on its way to `out`.
     pub(crate) fn pass(&mut self, event: Event, out: &mut VecDeque<Event>) {
-        if self.over {
+        // A problem changes nothing, and a sender may have nothing but problems.
+        if self.over || matches!(event, Event::Problem(_)) {
             out.push_back(event);
             return;
         }
-        let mut full = false;
+        let mut full = self.held.len() >= PRELUDE_EVENTS_MAX;
         if let Event::Frame { frame, .. } = &event {
             let first = *self.first.get_or_insert(frame.pts);
             self.bytes += frame.payload.len();
             let span = frame.pts.checked_sub(first).unwrap_or_default();
-            full = span > PRELUDE_SPAN_MAX || self.bytes > PRELUDE_BYTES_MAX;
+            full |= span > PRELUDE_SPAN_MAX || self.bytes > PRELUDE_BYTES_MAX;
         }
         self.held.push_back(event);
         if full {
@@ -109,6 +113,18 @@ mod tests {
         assert_eq!(Vec::from(out.clone()), [track(0), track(1), frame(0, 0), frame(1, 0)]);
         prelude.pass(frame(0, 1), &mut out);
         assert_eq!(out.back(), Some(&frame(0, 1)));
+    }
+
+    #[test]
+    fn line_50_nothing_piles_up() {
+        let (mut prelude, mut out) = (Prelude::default(), VecDeque::new());
+        let problem = Event::Problem(crate::event::Problem { track: None, reason: "x" });
+        prelude.pass(problem.clone(), &mut out);
+        assert_eq!(out.pop_front(), Some(problem));
+        (0..PRELUDE_EVENTS_MAX).for_each(|_| prelude.pass(Event::Discontinuity, &mut out));
+        assert!(out.is_empty());
+        prelude.pass(Event::Discontinuity, &mut out);
+        assert_eq!(out.len(), PRELUDE_EVENTS_MAX + 1);
     }
 
     #[test]

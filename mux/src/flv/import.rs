@@ -17,6 +17,10 @@ use crate::prelude::Prelude;
 /// Tracks of one input, both kinds together. Numbers have 8 bits per kind; encoders send up to 6 of sound.
 const STREAMS_MAX: usize = 32;
 
+/// Tracks that one input may open over its life, a change of coding included: a sender that changes for ever must not
+/// grow the broadcast for ever.
+const TRACKS_MAX: u32 = 512;
+
 /// The first pid of tracks that only a transport stream can carry on.
 const FIRST_PID: u16 = 0x180;
 
@@ -63,6 +67,8 @@ struct Stream {
     reader: Option<Box<dyn Elementary>>,
     /// Set with the first parameters.
     track: Option<TrackId>,
+    /// The coding under which it was told.
+    suffix: &'static str,
     lane: Lane,
 }
 
@@ -182,6 +188,7 @@ impl Importer {
                     codec: part.codec,
                     reader: None,
                     track: None,
+                    suffix: "",
                     lane: Lane::default(),
                 });
                 self.streams.len() - 1
@@ -221,12 +228,25 @@ impl Importer {
     }
 
     fn configure(&mut self, stream: &mut Stream, config: CodecConfig) {
-        if let Some(track) = stream.track {
+        if let Some(track) = stream.track
+            && stream.suffix == config.suffix()
+        {
             self.emit(Event::Config { track, config });
+            return;
+        }
+        if self.tracks >= TRACKS_MAX {
+            stream.reader = None;
+            self.emit(Event::Problem(Problem { track: stream.track, reason: "too_many_tracks" }));
+            stream.track.take().into_iter().for_each(|track| self.emit(Event::TrackEnd(track)));
             return;
         }
         let id = TrackId(self.tracks);
         self.tracks += 1;
+        stream.suffix = config.suffix();
+        if let Some(track) = stream.track {
+            self.emit(Event::Config { track, config });
+            return;
+        }
         stream.track = Some(id);
         let origin = origin(&config, id);
         self.emit(Event::Track(Track { id, config, language: None, origin }));

@@ -96,3 +96,25 @@ fn line_50_no_more_tracks_than_agreed() {
     }
     assert_eq!(refused, 256 - 32);
 }
+
+#[test]
+fn line_50_codings_do_not_change_for_ever() {
+    let mut importer = Importer::new();
+    let (mut changes, mut refused) = (0, false);
+    for number in 0..2000u32 {
+        let bodies: [&[u8]; 2] = [b"\x90Opus", b"\xaf\0\x11\x90"];
+        let frames: [&[u8]; 2] = [b"\x91Opus\xfc\0", b"\xaf\x01\x21"];
+        for body in [bodies[number as usize % 2], frames[number as usize % 2]] {
+            importer.push(Tag {
+                kind: TagKind::Audio,
+                timestamp_ms: number * 20,
+                body: Bytes::from_static(body),
+            });
+        }
+        while let Some(event) = importer.poll() {
+            changes += usize::from(matches!(event, Event::Track(_) | Event::Config { .. }));
+            refused |= matches!(event, Event::Problem(problem) if problem.reason == "too_many_tracks");
+        }
+    }
+    assert!(refused && changes < 600, "{changes}");
+}
