@@ -4,7 +4,8 @@
 //! panics on what the network sends.
 //!
 //! ```text
-//! container bytes -> ts::Importer -> codec::Framer -> event::Event -> publisher::Publisher -> moqgate_core
+//! container bytes -> ts::Importer | flv::Importer -> event::Event -> publisher::Publisher -> moqgate_core
+//! moqgate_core -> catalog + frames -> ts::Exporter | flv::Exporter -> container bytes
 //! ```
 //!
 //! - [`event`] is the vocabulary between importers and the publisher: a track is always announced by
@@ -12,7 +13,7 @@
 //! - [`codec`] cuts elementary streams into access units and reads what a catalog has to say about them.
 //! - [`catalog`] is the hang catalog.
 //! - [`publisher`] applies events to a broadcast: tracks, groups at keyframes, catalog, status.
-//! - [`ts`] is the MPEG transport stream.
+//! - [`ts`] is the MPEG transport stream, [`flv`] what RTMP carries.
 
 pub mod catalog;
 pub mod codec;

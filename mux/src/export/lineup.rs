@@ -20,6 +20,9 @@ const START_WAIT_MAX: i64 = 2_000_000;
 /// How much sound may lie before the first picture, microseconds.
 const START_LEAD_MAX: i64 = 100_000;
 
+/// A unit so far before the newest one belongs to a time line that has begun anew, microseconds.
+const RESTART: i64 = 10_000_000;
+
 /// Bytes that may wait: two seconds of a contribution feed.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 
@@ -40,6 +43,8 @@ pub(crate) struct Unit {
 pub(crate) struct Lineup {
     lanes: Vec<Lane>,
     started: bool,
+    /// Other tracks have nothing to say before this.
+    begin: Option<i64>,
     /// Nothing more will come.
     over: bool,
     /// Newest decoding time of all.
@@ -87,6 +92,12 @@ impl Lineup {
             return; // The marker of an end, without content.
         }
         let Some(unit) = lane.unit(timestamp, keyframe, payload.slice(prefix..)) else { return };
+        if self.newest.is_some_and(|newest| newest - unit.dts > RESTART) {
+            (self.newest, self.begin) = (None, None);
+        }
+        if !lane.source.is_video() && self.begin.is_some_and(|begin| unit.dts < begin) {
+            return;
+        }
         self.newest = self.newest.max(Some(unit.dts));
         self.bytes += unit.data.len();
         lane.last = Some(unit.dts);
@@ -135,7 +146,10 @@ impl Lineup {
         let oldest = self.lanes.iter().filter_map(|lane| lane.waiting.front()).map(|unit| unit.dts).min();
         let has_video = self.lanes.iter().any(|lane| lane.source.is_video());
         match (first, oldest) {
-            (Some(first), _) => self.drop_before(first - START_LEAD_MAX),
+            (Some(first), _) => {
+                self.begin = Some(first - START_LEAD_MAX);
+                self.drop_before(first - START_LEAD_MAX);
+            }
             (None, None) => return false,
             (None, Some(oldest)) => {
                 let waited = self.newest.is_some_and(|newest| newest - oldest >= START_WAIT_MAX);

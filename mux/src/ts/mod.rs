@@ -1,7 +1,8 @@
-//! MPEG transport streams (ITU-T H.222.0 | ISO/IEC 13818-1) in.
+//! MPEG transport streams (ITU-T H.222.0 | ISO/IEC 13818-1) in and out.
 //!
 //! ```text
-//! bytes -> Sync -> Packet -> Demux -> PES | sections -> Clock -> Framer -> Event
+//! bytes -> Sync -> Packet -> Demux -> PES | sections -> Clock -> Framer -> Event          [`Importer`]
+//! catalog + frames -> one order for all tracks -> PES | sections -> packets               [`Exporter`]
 //! ```
 //!
 //! Each arrow is one file. Nothing here reads a clock, allocates per packet, or fails: damage is counted in

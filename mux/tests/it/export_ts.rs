@@ -42,6 +42,8 @@ fn every_clip_comes_back_the_same() {
                 assert!((old.0 - new.0).abs() <= 2, "{name} {pid:x} {number}: {} {}", old.0, new.0);
                 assert_eq!((old.1, &old.2), (new.1, &new.2), "{name} {pid:x} {number}");
             }
+            let decode = after.decode_ticks(pid);
+            assert!(decode.windows(2).all(|pair| pair[0] < pair[1]), "{name} {pid:x}");
             match (before.configs(pid)[0], after.configs(pid)[0]) {
                 (CodecConfig::Audio(old), CodecConfig::Audio(new)) => {
                     assert_eq!(
@@ -74,6 +76,50 @@ fn line_24_ffmpeg_decodes_the_same_frames_and_says_nothing() {
             &["-v", "error", "-nostdin", "-i", exported.path(), "-map", "0", "-c", "copy", "-f", "null", "-"],
         );
     }
+}
+
+#[test]
+fn lengths_with_a_record_become_start_codes() {
+    use moqgate_core::Timestamp;
+    use moqgate_mux::codec::legacy_payload;
+    use moqgate_mux::flv::{Capabilities, TagKind};
+    let before = import(&clip("bframes.ts"));
+    let tags = crate::flv::export(&before.events, Capabilities::legacy());
+    let pictures: Vec<_> = tags.iter().filter(|tag| tag.kind == TagKind::Video).collect();
+    let mut catalog = crate::export::catalog(&crate::export::broadcast(&before.events).0);
+    let rendition = catalog.video.renditions.values_mut().next().unwrap();
+    rendition.codec = rendition.codec.replace("avc3", "avc1");
+    rendition.description = Some(pictures[0].body.slice(5..));
+    let mut exporter = moqgate_mux::ts::Exporter::new(moqgate_mux::ts::ExportConfig::default());
+    exporter.catalog(&catalog);
+    let name = catalog.video.renditions.keys().next().unwrap();
+    for tag in pictures.iter().filter(|tag| tag.body[1] == 1) {
+        let composition = u64::from(tag.body[3]) << 8 | u64::from(tag.body[4]);
+        let pts = Timestamp::from_micros((u64::from(tag.timestamp_ms) + composition) * 1000);
+        exporter.push(name, pts, tag.body[0] == 0x17, &legacy_payload(pts, &[&tag.body[5..]]));
+    }
+    exporter.finish();
+    let bytes: Vec<u8> = std::iter::from_fn(|| exporter.poll()).flatten().collect();
+    let after = import(&bytes);
+    let media = |imported: &Imported| imported.media(VIDEO).into_iter().map(plain).collect::<Vec<_>>();
+    assert_eq!(media(&after).len(), 300);
+    assert!(media(&after) == media(&before));
+}
+
+#[test]
+fn a_time_line_that_begins_anew_is_told() {
+    use moqgate_mux::event::Event;
+    let before = import(&clip("demo.ts"));
+    let again: Vec<Event> = before
+        .events
+        .iter()
+        .chain(&before.events)
+        .filter(|event| !matches!(event, Event::TrackEnd(_)))
+        .cloned()
+        .collect();
+    let after = import(&export(&again));
+    assert_eq!(after.discontinuities(), 1);
+    assert!(after.frames(VIDEO).len() > 595, "{}", after.frames(VIDEO).len());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The program: which pid a track has, and the tables that say so.
 
 use super::super::crc::crc32;
-use super::payload::opus_extension;
+use super::payload::{Adts, opus_extension};
 use crate::catalog::{Descriptor, Framing};
 use crate::event::VideoCodec;
 use crate::export::{Coding, Source};
@@ -59,8 +59,8 @@ pub(super) fn is_carried(source: &Source) -> bool {
             matches!(video.codec, VideoCodec::H264 | VideoCodec::H265 | VideoCodec::Av1)
         }
         Coding::Flac { .. } => false,
-        Coding::Aac { .. }
-        | Coding::Opus { .. }
+        Coding::Aac { config } => Adts::new(config).is_some(),
+        Coding::Opus { .. }
         | Coding::Mp3 { .. }
         | Coding::Mp2
         | Coding::Ac3

@@ -1,5 +1,5 @@
-//! Packets: PES with PCR, sections, and packets of PCR alone. The first and last packet of a unit are put together by
-//! `mpeg2ts`; the full ones between them, which are nearly all, are a header of four bytes and a copy.
+//! Packets: PES with PCR, sections, and packets of PCR alone. `mpeg2ts` puts each packet together; what goes into which one,
+//! and the counters, is decided here.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use mpeg2ts::ts::{
     TsPayload, WriteTsPacket,
 };
 
-use super::super::packet::{PACKET_BYTES, SYNC_BYTE};
+use super::super::packet::PACKET_BYTES;
 
 /// Seven packets: what one datagram takes.
 const CHUNK_BYTES: usize = 7 * PACKET_BYTES;
@@ -85,15 +85,12 @@ impl Writer {
         let mut left = total - room.len();
         let pes = Pes { header: head.header(), pes_packet_len: u16::try_from(declared).unwrap_or(0), data };
         self.packet(head.pid, field, Some(TsPayload::PesStart(pes)), true);
-        while left >= BODY_BYTES {
-            self.full(head.pid, &mut pieces);
-            left -= BODY_BYTES;
-        }
-        if left > 0 {
-            let rest = &mut body[..left];
-            pieces.fill(rest);
-            let Ok(rest) = Payload::new(rest) else { return };
-            self.packet(head.pid, None, Some(TsPayload::PesContinuation(rest)), true);
+        while left > 0 {
+            let next = &mut body[..left.min(BODY_BYTES)];
+            pieces.fill(next);
+            left -= next.len();
+            let Ok(data) = Payload::new(next) else { return };
+            self.packet(head.pid, None, Some(TsPayload::PesContinuation(data)), true);
         }
     }
 
@@ -138,16 +135,6 @@ impl Writer {
         } else if has_clock && let Some(reserved) = self.open.get_mut(start + PCR_RESERVED_AT) {
             *reserved |= PCR_RESERVED;
         }
-        self.end();
-    }
-
-    /// A packet without adaptation field, full.
-    fn full(&mut self, pid: u16, pieces: &mut Pieces<'_>) {
-        let start = self.begin();
-        let counter = self.count(pid, true);
-        let [high, low] = pid.to_be_bytes();
-        self.open.extend_from_slice(&[SYNC_BYTE, high & 0x1f, low, 0x10 | counter]);
-        pieces.append(&mut self.open, start + PACKET_BYTES);
         self.end();
     }
 
@@ -242,13 +229,6 @@ impl Pieces<'_> {
             let (head, rest) = room.split_at_mut(piece.len());
             head.copy_from_slice(piece);
             room = rest;
-        }
-    }
-
-    fn append(&mut self, out: &mut Vec<u8>, end: usize) {
-        while out.len() < end {
-            let Some(piece) = self.next(end - out.len()) else { return };
-            out.extend_from_slice(piece);
         }
     }
 }
