@@ -165,9 +165,7 @@ impl Exporter {
         // Only 32 bits travel.
         let stamp = u32::try_from(time & i64::from(u32::MAX)).unwrap_or_default();
         if std::mem::take(&mut self.stale) {
-            let labels: Vec<_> = self.entries.iter().map(|entry| entry.label).collect();
-            let body = write::metadata(&self.values(), &labels);
-            self.emit(TagKind::Script, stamp, body);
+            self.introduce(unit, stamp);
         }
         let Some(entry) = self.entries.get_mut(index) else { return };
         let kind = if entry.label.is_video() { TagKind::Video } else { TagKind::Audio };
@@ -184,6 +182,19 @@ impl Exporter {
             self.emit(kind, stamp, body);
             self.last_ms = stamp;
         }
+    }
+
+    /// `onMetaData`, and the parameters of all sound: players look for both kinds before they start.
+    fn introduce(&mut self, unit: &Unit, stamp: u32) {
+        let labels: Vec<_> = self.entries.iter().map(|entry| entry.label).collect();
+        let body = write::metadata(&self.values(), &labels);
+        self.emit(TagKind::Script, stamp, body);
+        let sound = self.entries.iter_mut().filter(|entry| !entry.label.is_video());
+        let bodies: Vec<_> = sound
+            .filter_map(|entry| Some((entry.fresh_record(unit)?, entry)))
+            .map(|(record, entry)| entry.label.config(&entry.source.coding, &record))
+            .collect();
+        bodies.into_iter().for_each(|body| self.emit(TagKind::Audio, stamp, body));
     }
 
     fn emit(&mut self, kind: TagKind, timestamp_ms: u32, body: Bytes) {

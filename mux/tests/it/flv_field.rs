@@ -323,3 +323,37 @@ fn a_restarted_encoder_goes_on() {
     assert_eq!(times.len(), 50);
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 40), "{times:?}");
 }
+
+#[test]
+fn line_12_new_sound_parameters_go_out_under_the_same_number() {
+    use moqgate_mux::event::CodecConfig;
+    let imported = flv::import(second(0));
+    let (mut tracks, frames) = crate::export::broadcast(&imported.events);
+    let mut exporter = moqgate_mux::flv::Exporter::new(Capabilities::legacy());
+    let mut tags = Vec::new();
+    for rate in [&[0x11, 0x90], &[0x12, 0x10]] {
+        for track in &mut tracks {
+            if let CodecConfig::Audio(audio) = &mut track.config {
+                audio.description = Some(Bytes::from_static(rate));
+            }
+        }
+        exporter.catalog(&crate::export::catalog(&tracks));
+        for (id, frame) in &frames {
+            let track = tracks.iter().find(|track| track.id == *id).unwrap();
+            exporter.push(
+                &crate::export::name(*id, &track.config),
+                frame.pts,
+                frame.keyframe,
+                &frame.payload,
+            );
+            tags.extend(std::iter::from_fn(|| exporter.poll()));
+        }
+    }
+    let headers: Vec<&[u8]> =
+        tags.iter().filter(|tag| tag.body.starts_with(&[0xaf, 0])).map(|tag| &tag.body[2..]).collect();
+    assert_eq!(headers, [&[0x11, 0x90], &[0x12, 0x10]]);
+    assert_eq!(tags.iter().filter(|tag| tag.kind == TagKind::Script).count(), 1);
+    // Everything that a player needs stands in front of the first frame.
+    let kinds: Vec<_> = tags[..4].iter().map(|tag| (tag.kind, tag.body[1])).collect();
+    assert_eq!(kinds[1..], [(TagKind::Audio, 0), (TagKind::Video, 0), (TagKind::Video, 1)]);
+}

@@ -74,7 +74,9 @@ pub(super) fn place(sources: &[Source], before: &[Entry]) -> Vec<Entry> {
     let mut taken = vec![PMT_PID];
     let mut places: Vec<Option<u16>> = Vec::new();
     for source in sources {
-        let had = before.iter().find(|entry| entry.name == source.name && entry.coding == source.coding);
+        let (stream_type, _) = stream(source);
+        let same = |entry: &&Entry| entry.name == source.name && entry.stream_type == stream_type;
+        let had = before.iter().find(same);
         let wanted = had.map(|entry| entry.pid).or(source.origin.as_ref().map(|origin| origin.pid));
         let pid = wanted.filter(|pid| PIDS.contains(pid) && !taken.contains(pid));
         taken.extend(pid);
@@ -277,8 +279,8 @@ mod tests {
     fn pids_stay_and_are_not_used_again() {
         let aac = |config: &'static [u8]| Coding::Aac { config: Bytes::from_static(config) };
         let before = place(&[source("a", aac(b"1")), source("b", aac(b"1"))], &[]);
-        let after = place(&[source("b", aac(b"1")), source("a", aac(b"2"))], &before);
+        let after = place(&[source("b", aac(b"2")), source("a", Coding::Mp2)], &before);
         let pids: Vec<_> = after.iter().map(|entry| (entry.name.as_str(), entry.pid)).collect();
-        assert_eq!(pids, [("b", 0x101), ("a", 0x102)]);
+        assert_eq!(pids, [("b", 0x101), ("a", 0x102)], "other parameters are no other coding");
     }
 }
