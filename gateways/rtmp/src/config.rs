@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub tls: Option<Arc<ServerConfig>>,
     /// How long a peer may take.
     pub limits: Limits,
+    /// How long a player waits for a broadcast that nobody publishes yet; zero refuses it at once.
+    pub play_wait: Duration,
     /// Most connections at once.
     pub max_connections: usize,
     /// Most connections at once from one IPv4 address or one IPv6 /64.
@@ -33,6 +36,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 1935)),
             tls: None,
             limits: Limits::default(),
+            play_wait: Duration::from_secs(10),
             // A publisher of 600 kbit/s holds 16 KiB to read into and the picture under way.
             max_connections: 8192,
             max_connections_per_place: 4096,

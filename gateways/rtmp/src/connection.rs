@@ -1,5 +1,6 @@
-//! One connection: its socket, its session, and what it publishes.
+//! One connection: its socket, its session, and what it publishes or plays.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use moqgate_core::{
-    Denied, DenyReason, Direction, KillReason, Protocol, PublishError, PublishOptions, Request,
+    Denied, DenyReason, Direction, KillReason, Path, Protocol, PublishError, PublishOptions, Request,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::egress::Player;
 use crate::ingest::Ingest;
 use crate::listen::Shared;
 use crate::places::Seat;
@@ -44,6 +46,8 @@ pub(crate) enum End {
     Killed(KillReason),
     /// The broadcast is not its own any more.
     Replaced,
+    /// All of the broadcast was played.
+    Finished,
     /// The process stops.
     Stopping,
 }
@@ -56,7 +60,19 @@ struct Connection<S> {
     seat: Seat,
     shared: Arc<Shared>,
     link: Arc<Link>,
-    ingest: Option<Ingest>,
+    live: Option<Live>,
+}
+
+/// What the peer was let in for. The session is dropped last: it is what the rest is charged to.
+struct Live {
+    path: Path,
+    media: Media,
+    session: moqgate_core::Session,
+}
+
+enum Media {
+    In(Box<Ingest>),
+    Out(Box<Player>),
 }
 
 /// Serves a peer that has to say what it wants until `deadline`.
@@ -79,12 +95,12 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         seat,
         shared,
         link: Arc::default(),
-        ingest: None,
+        live: None,
     };
     let end = connection.run(&shutdown).await;
-    connection.stop_publishing();
+    connection.stop();
     report(&connection.shared, peer, &end);
-    if matches!(end, End::Session(_) | End::Refused(_)) {
+    if matches!(end, End::Session(_) | End::Refused(_) | End::Finished) {
         connection.linger().await;
     }
 }
@@ -101,12 +117,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return end;
             }
             self.input.reserve(READ_SIZE);
-            let of_ingest = self.ingest.as_ref().and_then(Ingest::timeout);
-            let timeout = [self.session.poll_timeout(), of_ingest].into_iter().flatten().min();
+            let timeout = self.timeout();
+            let (session, media) = match &mut self.live {
+                Some(live) => (Some(&live.session), Some(&mut live.media)),
+                None => (None, None),
+            };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return End::Stopping,
-                reason = killed(self.ingest.as_ref().map(Ingest::session)) => return End::Killed(reason),
+                reason = killed(session) => return End::Killed(reason),
                 () = sleep_until(timeout) => {
                     if let Err(end) = self.handle_timeout(Instant::now()) {
                         return end;
@@ -120,16 +139,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     Err(error) => return End::Io(error),
                 },
+                () = playable(media) => {}
             }
         }
     }
 
+    fn ingest(&mut self) -> Option<&mut Ingest> {
+        match &mut self.live {
+            Some(Live { media: Media::In(ingest), .. }) => Some(ingest),
+            _ => None,
+        }
+    }
+
+    fn timeout(&mut self) -> Option<Instant> {
+        let of_session = self.session.poll_timeout();
+        let of_ingest = self.ingest().and_then(|ingest| ingest.timeout());
+        [of_session, of_ingest].into_iter().flatten().min()
+    }
+
     fn handle_timeout(&mut self, now: Instant) -> Result<(), End> {
         self.session.handle_timeout(now).map_err(End::Session)?;
-        match &mut self.ingest {
-            Some(ingest) => ingest.handle_timeout(now).map_err(|_| End::Replaced),
-            None => Ok(()),
-        }
+        self.ingest().map_or(Ok(()), |ingest| ingest.handle_timeout(now)).map_err(|_| End::Replaced)
     }
 
     /// Does all that the input says, until more of it is needed.
@@ -143,15 +173,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 match event {
                     Event::Ask(ask) => self.ask(*ask).await?,
                     Event::Tag(tag) => {
-                        if let Some(ingest) = &mut self.ingest {
+                        if let Some(ingest) = self.ingest() {
                             ingest.push(tag, now).map_err(|_| End::Replaced)?;
                         }
                     }
-                    Event::Stopped => self.stop_publishing(),
+                    Event::Stopped => self.stop(),
                 }
             }
             self.flush().await?;
             outcome.map_err(End::Session)?;
+            if !any {
+                return self.play().await;
+            }
+        }
+    }
+
+    /// Sends what there is for a player.
+    async fn play(&mut self) -> Result<(), End> {
+        loop {
+            let Some(Live { media: Media::Out(player), .. }) = &mut self.live else { return Ok(()) };
+            player.advance().await;
+            let mut any = false;
+            while let Some(tag) = player.tag() {
+                any = true;
+                self.session.send(tag);
+            }
+            let over = player.is_over();
+            if over {
+                self.session.finish();
+            }
+            self.flush().await?;
+            if over {
+                return Err(End::Finished);
+            }
             if !any {
                 return Ok(());
             }
@@ -160,16 +214,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
         let direction = ask.direction;
-        let decision = admit(&self.shared, self.peer, &self.link, ask);
-        let decision = match tokio::time::timeout(DECISION_LIMIT, decision).await {
-            Ok(decision) => decision,
-            Err(_) => Err(denied(DenyReason::Unavailable, "admission took too long")),
-        };
-        match decision {
-            Ok(ingest) => {
-                info!(peer = %self.peer, path = %ingest.path(), "RTMP publisher");
+        match admit(&self.shared, self.peer, &self.link, ask).await {
+            Ok(live) => {
+                info!(peer = %self.peer, path = %live.path, direction = direction.as_str(), "RTMP peer");
                 self.seat.settle();
-                self.ingest = Some(ingest);
+                self.live = Some(live);
                 self.session.accept(Instant::now());
                 Ok(())
             }
@@ -181,11 +230,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn stop_publishing(&mut self) {
-        if let Some(ingest) = self.ingest.take() {
-            info!(peer = %self.peer, path = %ingest.path(), "RTMP publisher left");
+    fn stop(&mut self) {
+        let Some(Live { path, media, session }) = self.live.take() else { return };
+        info!(peer = %self.peer, %path, "RTMP peer left");
+        if let Media::In(ingest) = media {
             ingest.finish(Instant::now());
         }
+        drop(session);
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -219,11 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Decides about a publisher, and opens what it publishes into.
-async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) -> Result<Ingest, Denied> {
-    if ask.direction != Direction::Publish {
-        return Err(denied(DenyReason::Unavailable, "nothing is played over RTMP here"));
-    }
+/// Decides about a peer, and opens what it publishes or plays.
+async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) -> Result<Live, Denied> {
     let path = ask.name.path;
     let request = Request {
         protocol: Protocol::Rtmp,
@@ -232,9 +280,22 @@ async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) ->
         credential: ask.name.credential,
         peer,
     };
-    let grant = shared.gate.admit(&request).await?;
+    let grant = match tokio::time::timeout(DECISION_LIMIT, shared.gate.admit(&request)).await {
+        Ok(decision) => decision?,
+        Err(_) => return Err(denied(DenyReason::Unavailable, "admission took too long")),
+    };
     let session = shared.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
-    let publish = session.publisher().publish(&path, PublishOptions::default(), Instant::now());
+    let media = if ask.direction == Direction::Publish {
+        Media::In(Box::new(publish(&session, &path, link)?))
+    } else {
+        let player = Player::open(&session, path.clone(), &ask.capabilities, shared.play_wait).await?;
+        Media::Out(Box::new(player))
+    };
+    Ok(Live { path, media, session })
+}
+
+fn publish(session: &moqgate_core::Session, path: &Path, link: &Arc<Link>) -> Result<Ingest, Denied> {
+    let publish = session.publisher().publish(path, PublishOptions::default(), Instant::now());
     let broadcast = publish.map_err(|error| {
         let reason = match error {
             PublishError::Busy => DenyReason::Conflict,
@@ -242,13 +303,13 @@ async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) ->
         };
         denied(reason, &error.to_string())
     })?;
-    Ok(Ingest::new(session, broadcast, Arc::clone(link)))
+    Ok(Ingest::new(broadcast, Arc::clone(link)))
 }
 
 /// Counts and logs how a connection ended.
 pub(crate) fn report(shared: &Shared, peer: SocketAddr, end: &End) {
     match end {
-        End::Closed | End::Stopping => debug!(%peer, ?end, "RTMP connection ended"),
+        End::Closed | End::Finished | End::Stopping => debug!(%peer, ?end, "RTMP connection ended"),
         End::Killed(reason) => info!(%peer, %reason, "RTMP connection ended"),
         End::Replaced => info!(%peer, "RTMP connection ended: the broadcast was taken over"),
         End::Session(error) => {
@@ -280,6 +341,14 @@ async fn killed(session: Option<&moqgate_core::Session>) -> KillReason {
     match session {
         Some(session) => session.killed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until a player has something to do.
+async fn playable(media: Option<&mut Media>) {
+    match media {
+        Some(Media::Out(player)) => poll_fn(|cx| player.poll(cx)).await,
+        Some(Media::In(_)) | None => std::future::pending().await,
     }
 }
 

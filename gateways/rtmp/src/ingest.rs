@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use moqgate_core::{BroadcastProducer, Path, Session};
+use moqgate_core::{BroadcastProducer, Path};
 use moqgate_mux::catalog::EPOCH_UNIX_MS;
 use moqgate_mux::event::Event;
 use moqgate_mux::flv::{Importer, Tag};
@@ -16,9 +16,8 @@ use crate::stats::Link;
 /// How often damage in the stream is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A publisher's session and broadcast.
+/// A publisher's broadcast.
 pub(crate) struct Ingest {
-    session: Session,
     importer: Importer,
     publisher: Publisher,
     damage: Damage,
@@ -26,23 +25,14 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    pub(crate) fn new(session: Session, broadcast: BroadcastProducer, link: Arc<Link>) -> Self {
+    pub(crate) fn new(broadcast: BroadcastProducer, link: Arc<Link>) -> Self {
         let path = broadcast.info().path().clone();
         Self {
-            session,
             importer: Importer::new(),
             publisher: Publisher::new(broadcast, PublisherConfig::default()),
             damage: Damage { path, logged: None, new: 0, total: 0, last: "" },
             link,
         }
-    }
-
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.damage.path
     }
 
     /// Publishes what is in `tag`, which arrived at `now`.
@@ -52,7 +42,7 @@ impl Ingest {
     pub(crate) fn push(&mut self, tag: Tag, now: Instant) -> Result<(), PublishError> {
         self.link.tags.fetch_add(1, Relaxed);
         self.importer.push(tag);
-        self.drain(now)
+        self.handle_timeout(now)
     }
 
     /// When [`Ingest::handle_timeout`] has something to do.

@@ -1,8 +1,9 @@
-//! The RTMP gateway of moqgate: encoders that push RTMP 1.0, enhanced RTMP v1 and v2 included, over TCP or TLS.
+//! The RTMP gateway of moqgate: encoders that push and players that play RTMP 1.0, enhanced RTMP v1 and v2
+//! included, over TCP or TLS.
 //!
 //! ```text
 //! listen -> connection (one task per peer) -> session -> ingest -> moqgate_mux::flv -> moqgate_core
-//!                                                └─ proto ─┘
+//!                                                └─ proto ─┘  <- egress <-
 //! ```
 //!
 //! The protocol is sans-IO: [`proto`] reads and writes the wire, [`session`] is one connection and is told the time.
@@ -10,6 +11,7 @@
 
 pub mod config;
 mod connection;
+mod egress;
 pub mod error;
 mod ingest;
 pub mod listen;

@@ -42,6 +42,7 @@ pub struct Listener {
 pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) limits: Limits,
+    pub(crate) play_wait: Duration,
     pub(crate) metrics: Arc<Metrics>,
     log: Mutex<LogLimit>,
 }
@@ -70,6 +71,7 @@ impl Listener {
             shared: Arc::new(Shared {
                 gate,
                 limits: config.limits,
+                play_wait: config.play_wait,
                 metrics: Arc::default(),
                 log: Mutex::new(LogLimit { second: Instant::now(), lines: 0 }),
             }),

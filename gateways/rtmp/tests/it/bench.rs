@@ -83,6 +83,12 @@ impl Bench {
         usage.into_iter().find(|row| row.path.as_str() == path).map(|row| row.ingress).unwrap_or_default()
     }
 
+    /// What went out for `path`.
+    pub(crate) fn egress(&self, path: &str) -> Totals {
+        let usage = self.gate.origin().usage(None).usage;
+        usage.into_iter().find(|row| row.path.as_str() == path).map(|row| row.egress).unwrap_or_default()
+    }
+
     /// Waits until `probe` holds.
     pub(crate) async fn until(&self, what: &str, mut probe: impl FnMut(&Self) -> bool) {
         let wait = async {

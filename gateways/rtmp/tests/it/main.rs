@@ -4,6 +4,7 @@ mod bench;
 mod hostile;
 mod library;
 mod peers;
+mod play;
 mod publish;
 mod tls;
 mod tools;

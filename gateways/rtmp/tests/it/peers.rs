@@ -4,7 +4,7 @@ use moqgate_core::{Admission, AdmissionFuture, Denied, DenyReason, OpenAdmission
 use moqgate_rtmp::Config;
 
 use crate::bench::Bench;
-use crate::tools::{new_ffmpeg, push, system_ffmpeg};
+use crate::tools::{new_ffmpeg, play, push, system_ffmpeg};
 
 const H264_AAC: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 0 -c:a aac";
 
@@ -78,6 +78,39 @@ async fn the_newer_ffmpeg_pushes_every_codec() {
         plays(&bench, path, &expected).await;
         drop(encoder);
     }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpeg_plays_what_ffmpeg_pushes() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let bench = Bench::start();
+    // The player comes first, and waits.
+    let first = play(&ffmpeg, "", &bench.url("live/cam0"));
+    let bframes = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -c:a aac";
+    let _encoder = push(&ffmpeg, bframes, &bench.url("live/cam0"));
+    for player in [first, play(&ffmpeg, "", &bench.url("live/cam0"))] {
+        let output = player.output().await;
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    let egress = bench.egress("live/cam0");
+    assert!(egress.frames > 2 * 120, "{egress:?}");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn the_newer_ffmpeg_plays_what_it_knows_and_is_sent_nothing_else() {
+    let (Some(new), Some(old)) = (new_ffmpeg(), system_ffmpeg()) else { return };
+    let bench = Bench::start();
+    let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=error -g 25 -c:a aac";
+    let _encoder = push(&new, hevc, &bench.url("live/cam0"));
+    plays(&bench, "live/cam0", &["hev1.", "mp4a."]).await;
+    let player = play(&new, "-rtmp_enhanced_codecs hvc1,av01,Opus", &bench.url("live/cam0"));
+    let output = player.output().await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    // One that announced nothing hears the sound, and ffmpeg 5.1 would not understand the pictures.
+    let legacy = play(&old, "", &bench.url("live/cam0")).output().await;
+    assert!(legacy.status.success() && legacy.stderr.is_empty(), "{legacy:?}");
     bench.stop().await;
 }
 

@@ -75,3 +75,12 @@ pub(crate) fn push(ffmpeg: &PathBuf, codecs: &str, url: &str) -> Running {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Running(command.spawn().expect("ffmpeg runs"))
 }
+
+/// ffmpeg decoding two seconds of `url`; it says nothing if there is nothing to complain about.
+pub(crate) fn play(ffmpeg: &PathBuf, options: &str, url: &str) -> Running {
+    let mut command = Command::new(ffmpeg);
+    command.args(["-nostdin", "-loglevel", "error"]).args(options.split_whitespace());
+    command.args(["-i", url, "-t", "2", "-f", "null", "-"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Running(command.spawn().expect("ffmpeg runs"))
+}

@@ -1,0 +1,82 @@
+//! What a player meets, message by message.
+
+use std::time::Duration;
+
+use moqgate_core::OpenAdmission;
+use moqgate_rtmp::Config;
+use moqgate_rtmp::proto::amf0::Value;
+use moqgate_rtmp::proto::message::kind;
+
+use crate::bench::Bench;
+use crate::publish::{AAC_CONFIG, AAC_FRAME};
+
+#[tokio::test]
+async fn what_nobody_publishes_is_not_found() {
+    let bench = Bench::with(Config { play_wait: Duration::ZERO, ..Config::default() }, OpenAdmission);
+    let mut client = bench.client().await;
+    assert_eq!(client.ask("play", "live", "cam0").await, "NetStream.Play.StreamNotFound");
+    assert!(client.message().await.is_none());
+    assert_eq!(bench.sample("moqgate_rtmp_refused_total", "not_found"), 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_player_that_comes_first_gets_every_frame_and_is_charged_for_it() {
+    let bench = Bench::start();
+    let mut player = bench.client().await;
+    let (mut publisher, code) = tokio::join!(
+        async {
+            bench.until("the player waits", |bench| bench.session("live/cam0").is_some()).await;
+            let mut publisher = bench.client().await;
+            assert_eq!(publisher.publish("live", "cam0").await, "NetStream.Publish.Start");
+            publisher.send(kind::AUDIO, 1, 0, AAC_CONFIG).await;
+            publisher.send(kind::AUDIO, 1, 1000, AAC_FRAME).await;
+            publisher
+        },
+        player.ask("play", "live", "cam0"),
+    );
+    assert_eq!(code, "NetStream.Play.Reset");
+    bench.until("a viewer", |bench| bench.broadcast("live/cam0").is_some_and(|live| live.viewers == 1)).await;
+    for frame in 1..100u32 {
+        publisher.send(kind::AUDIO, 1, 1000 + frame * 64 / 3, AAC_FRAME).await;
+    }
+    publisher.command("deleteStream", 0.0, 0, vec![Value::Null, Value::Number(1.0)]).await;
+    let (mut kinds, mut frames, mut last) = (Vec::new(), 0, 0);
+    while let Some(message) = player.message().await {
+        if message.kind == kind::AUDIO && message.body[1] == 1 {
+            assert_eq!(message.body, AAC_FRAME);
+            assert!(frames == 0 || (20..=22).contains(&(message.timestamp - last)), "{}", message.timestamp);
+            (frames, last) = (frames + 1, message.timestamp);
+        } else {
+            kinds.push(message.kind);
+        }
+    }
+    assert_eq!(frames, 100);
+    // The status, the metadata, the configuration; at the end the status and the end of the stream.
+    let expected = [kind::COMMAND, kind::DATA, kind::AUDIO, kind::COMMAND, kind::USER_CONTROL];
+    assert_eq!(kinds, expected);
+    let ingress = bench.ingress("live/cam0");
+    let egress = bench.egress("live/cam0");
+    assert_eq!((egress.frames, egress.bytes), (ingress.frames, ingress.bytes));
+    bench.until("nobody watches", |bench| bench.egress("live/cam0").active.closed == 1).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_player_leaves_and_the_broadcast_stays() {
+    let bench = Bench::start();
+    let mut publisher = bench.client().await;
+    publisher.publish("live", "cam0").await;
+    publisher.send(kind::AUDIO, 1, 0, AAC_CONFIG).await;
+    publisher.send(kind::AUDIO, 1, 0, AAC_FRAME).await;
+    let mut player = bench.client().await;
+    assert_eq!(player.ask("play", "live", "cam0").await, "NetStream.Play.Reset");
+    player.command("deleteStream", 0.0, 0, vec![Value::Null, Value::Number(1.0)]).await;
+    bench
+        .until("nobody watches", |bench| {
+            bench.egress("live/cam0").active.closed == 1 && bench.gate.origin().sessions().len() == 1
+        })
+        .await;
+    assert!(bench.broadcast("live/cam0").is_some());
+    bench.stop().await;
+}
