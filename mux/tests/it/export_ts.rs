@@ -78,6 +78,40 @@ fn line_24_ffmpeg_decodes_the_same_frames_and_says_nothing() {
     }
 }
 
+/// PTS and DTS of every packet as ffprobe reads it, after the first DTS.
+fn packets(ffprobe: &std::path::Path, file: &str, stream: &str) -> Vec<(i64, i64)> {
+    let entries = "packet=pts,dts";
+    let arguments =
+        ["-v", "error", "-select_streams", stream, "-show_entries", entries, "-of", "csv=p=0", file];
+    let text = run(ffprobe, &arguments);
+    let number = |text: &str| text.trim().parse::<i64>().unwrap();
+    let rows: Vec<Vec<i64>> = text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split(',').filter(|field| !field.is_empty()).map(number).collect())
+        .collect();
+    rows.iter().map(|row| (row[0] - rows[0][1], row[1] - rows[0][1])).collect()
+}
+
+#[test]
+fn line_24_decoding_times_are_those_of_the_source() {
+    let Some(ffprobe) = tool("ffprobe") else { return };
+    for name in ["bframes", "demo", "hevc"] {
+        let original = clip(&format!("{name}.ts"));
+        let exported = Scratch::new(&format!("{name}-probe.ts"), &export(&import(&original).events));
+        let original = Scratch::new(&format!("{name}-source.ts"), &original);
+        let (old, new) =
+            (packets(&ffprobe, original.path(), "v:0"), packets(&ffprobe, exported.path(), "v:0"));
+        assert_eq!(old.len(), new.len());
+        for (number, (old, new)) in old.iter().zip(&new).enumerate() {
+            assert!(
+                (old.0 - new.0).abs() <= 2 && (old.1 - new.1).abs() <= 2,
+                "{name} {number}: {old:?} {new:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn lengths_with_a_record_become_start_codes() {
     use moqgate_core::Timestamp;
