@@ -26,6 +26,9 @@ const RESTART: i64 = 10_000_000;
 /// Bytes that may wait: two seconds of a contribution feed.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 
+/// What a unit costs beside its bytes, so that many empty ones do not wait for nothing.
+const UNIT_BYTES: usize = 128;
+
 /// One access unit in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
@@ -62,6 +65,12 @@ struct Lane {
     waiting: VecDeque<Unit>,
 }
 
+impl Unit {
+    fn cost(&self) -> usize {
+        self.data.len() + UNIT_BYTES
+    }
+}
+
 impl Lineup {
     /// The tracks from here on. What waits of those that stay, stays.
     pub(crate) fn set(&mut self, sources: Vec<Source>) {
@@ -77,7 +86,7 @@ impl Lineup {
                 }
             })
             .collect();
-        self.bytes = self.lanes.iter().flat_map(|lane| &lane.waiting).map(|unit| unit.data.len()).sum();
+        self.bytes = self.lanes.iter().flat_map(|lane| &lane.waiting).map(Unit::cost).sum();
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
@@ -99,7 +108,7 @@ impl Lineup {
             return;
         }
         self.newest = self.newest.max(Some(unit.dts));
-        self.bytes += unit.data.len();
+        self.bytes += unit.cost();
         lane.last = Some(unit.dts);
         lane.waiting.push_back(unit);
     }
@@ -135,7 +144,7 @@ impl Lineup {
     /// Takes it out of turn.
     pub(crate) fn take(&mut self, index: usize) -> Option<Unit> {
         let unit = self.lanes.get_mut(index)?.waiting.pop_front()?;
-        self.bytes -= unit.data.len();
+        self.bytes -= unit.cost();
         Some(unit)
     }
 
@@ -165,7 +174,7 @@ impl Lineup {
     fn drop_before(&mut self, time: i64) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.source.is_video()) {
             while let Some(unit) = lane.waiting.pop_front_if(|unit| unit.dts < time) {
-                self.bytes -= unit.data.len();
+                self.bytes -= unit.cost();
             }
         }
     }
@@ -201,4 +210,85 @@ fn annex_b(video: &Video, keyframe: bool, data: Bytes) -> Bytes {
     // What is cut off at the end is left out.
     let _whole = boxes::to_annex_b(&data, config.length_size, &mut unit);
     unit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sources;
+    use super::*;
+    use crate::catalog::Catalog;
+
+    fn lineup() -> Lineup {
+        let text = br#"{"video":{"renditions":{"v":{"codec":"avc3.64001f"}}},
+            "audio":{"renditions":{"a":{"codec":"opus","sampleRate":48000,"numberOfChannels":2}}}}"#;
+        let mut lineup = Lineup::default();
+        lineup.set(sources(&Catalog::from_json(text).unwrap()));
+        lineup
+    }
+
+    fn push(lineup: &mut Lineup, track: &str, millis: u64, keyframe: bool) {
+        let payload = Bytes::from_static(&[0, 0, 0, 0, 1, 0x41, 0x9a]);
+        lineup.push(track, Timestamp::from_micros(millis * 1000), keyframe, &payload);
+    }
+
+    fn pop(lineup: &mut Lineup) -> Vec<(usize, i64)> {
+        std::iter::from_fn(|| lineup.pop()).map(|(index, unit)| (index, unit.dts / 1000)).collect()
+    }
+
+    #[test]
+    fn begins_with_a_keyframe_and_little_sound_before_it() {
+        let mut lineup = lineup();
+        for time in [900, 1000, 1100] {
+            push(&mut lineup, "a", time, true);
+        }
+        push(&mut lineup, "v", 1040, false);
+        assert_eq!(pop(&mut lineup), [], "nothing can be decoded yet");
+        push(&mut lineup, "v", 1080, true);
+        push(&mut lineup, "v", 1120, false);
+        assert_eq!(pop(&mut lineup), [(1, 1000), (0, 1080), (1, 1100)]);
+        push(&mut lineup, "a", 950, true);
+        push(&mut lineup, "a", 1120, true);
+        assert_eq!(pop(&mut lineup), [(0, 1120), (1, 1120)], "late sound from before is left out");
+    }
+
+    #[test]
+    fn nobody_waits_long_for_a_silent_track() {
+        let mut lineup = lineup();
+        push(&mut lineup, "v", 0, true);
+        push(&mut lineup, "v", 160, false);
+        assert_eq!(pop(&mut lineup), []);
+        push(&mut lineup, "v", 200, false);
+        assert_eq!(pop(&mut lineup), [(0, 0)]);
+        lineup.finish();
+        assert_eq!(pop(&mut lineup), [(0, 160), (0, 200)]);
+    }
+
+    #[test]
+    fn line_41_sound_begins_alone_when_no_picture_comes() {
+        let mut lineup = lineup();
+        (0..100).for_each(|number| push(&mut lineup, "a", number * 20, true));
+        assert_eq!(pop(&mut lineup), []);
+        push(&mut lineup, "a", 2000, true);
+        assert!(pop(&mut lineup).len() > 90);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut lineup = lineup();
+        let payload = Bytes::from(vec![0; 1 << 20]);
+        for number in 0..64 {
+            lineup.push("a", Timestamp::from_micros(number), true, &payload);
+            pop(&mut lineup);
+            assert!(lineup.bytes <= WAITING_BYTES_MAX + payload.len() + UNIT_BYTES);
+        }
+    }
+
+    #[test]
+    fn markers_without_content_are_no_units() {
+        let mut lineup = lineup();
+        lineup.push("v", Timestamp::ZERO, true, &Bytes::from_static(&[0]));
+        lineup.push("v", Timestamp::ZERO, true, &Bytes::new());
+        lineup.push("nobody", Timestamp::ZERO, true, &Bytes::from_static(&[0, 1]));
+        assert_eq!(lineup.newest, None);
+    }
 }
