@@ -156,27 +156,41 @@ fn a_time_line_that_begins_anew_is_told() {
     assert!(after.frames(VIDEO).len() > 595, "{}", after.frames(VIDEO).len());
 }
 
-#[test]
-fn clocks_and_tables_come_often_enough() {
-    let bytes = export(&import(&clip("bframes.ts")).events);
-    let mut clocks = Vec::new();
-    let mut tables = Vec::new();
+/// Base of every PCR, and of the last one before each PAT.
+fn clocks(bytes: &[u8]) -> (Vec<i64>, Vec<i64>) {
+    let (mut clocks, mut tables) = (Vec::new(), Vec::new());
     for packet in bytes.chunks(188) {
         let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
         if packet[3] & 0x20 != 0 && packet[4] >= 7 && packet[5] & 0x10 != 0 {
-            clocks.push(packet[6..11].iter().fold(0u64, |time, byte| time << 8 | u64::from(*byte)) >> 7);
+            clocks.push(packet[6..11].iter().fold(0i64, |time, byte| time << 8 | i64::from(*byte)) >> 7);
         }
         if pid == 0 {
-            tables.push(*clocks.last().unwrap_or(&0));
+            tables.extend(clocks.last());
         }
     }
-    assert!(clocks.len() > 250);
-    for pair in clocks.windows(2) {
-        let step = pair[1] as i64 - pair[0] as i64;
-        assert!((1..=3_700).contains(&step), "{step}");
+    (clocks, tables)
+}
+
+#[test]
+fn clocks_and_tables_come_often_enough() {
+    // Pictures at 5 per second: the sound between them brings the clock.
+    let mut mux = Mux::with_program(&[(0x1b, VIDEO, &[]), (0x0f, AUDIO, &[])]);
+    for number in 0..200u64 {
+        if number % 9 == 0 {
+            let unit = if number == 0 { h264::key() } else { h264::delta(number as u32) };
+            mux.pes(VIDEO, at(0xe0, 90_000 + number * 1920), &unit);
+        }
+        mux.pes(AUDIO, at(0xc0, 90_000 + number * 1920), &adts::frame(number as u8, 200, 2));
     }
-    for pair in tables[1..].windows(2) {
-        assert!(pair[1] - pair[0] <= 13_000, "{pair:?}");
+    for bytes in [clip("bframes.ts"), mux.bytes] {
+        let (clocks, tables) = clocks(&export(&import(&bytes).events));
+        assert!(clocks.len() > 80);
+        for pair in clocks.windows(2) {
+            assert!((1..=3_600 + 2 * 1920).contains(&(pair[1] - pair[0])), "{pair:?}");
+        }
+        for pair in tables.windows(2) {
+            assert!(pair[1] - pair[0] <= 18_000, "{pair:?}");
+        }
     }
 }
 
@@ -226,6 +240,8 @@ fn line_41_sound_alone_and_pictures_alone() {
     }
     let before = import(&mux.bytes);
     let after = import(&export(&before.events));
+    let (clocks, _) = clocks(&export(&before.events));
+    assert!(clocks.len() == 200 && clocks.windows(2).all(|pair| pair[1] - pair[0] <= 1921));
     assert_eq!(before.media(AUDIO), after.media(AUDIO));
     assert_eq!(before.decode_ticks(AUDIO), after.decode_ticks(AUDIO));
 }
