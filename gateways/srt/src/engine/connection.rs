@@ -9,8 +9,8 @@ use super::Micros;
 use super::ack::{Acker, Due, Rtt};
 use super::clock::PeerClock;
 use super::limits::{
-    CONTROL_QUEUE, IDLE_TIMEOUT, KEEPALIVE_INTERVAL, NAK_INTERVAL_MIN, NAK_SLACK, TICK, WINDOW_MAX,
-    WINDOW_MIN,
+    ACK_SLACK, CONTROL_QUEUE, IDLE_TIMEOUT, KEEPALIVE_INTERVAL, NAK_INTERVAL_MIN, NAK_SLACK, TICK,
+    WINDOW_MAX, WINDOW_MIN,
 };
 use super::params::Params;
 use super::rate::{Arrivals, Meter};
@@ -214,7 +214,9 @@ impl Connection {
             State::Draining(_) => delivery?,
             State::Open => [
                 delivery,
-                self.acker.next_timeout(self.receiver.ack_point(), &self.rtt).map(on_grid),
+                self.acker
+                    .next_timeout(self.receiver.ack_point(), &self.rtt)
+                    .map(|at| on_grid(at + ACK_SLACK)),
                 self.receiver.nak_due(),
                 self.sender.next_timeout(&self.rtt, self.now),
                 Some(self.last_sent + KEEPALIVE_INTERVAL),

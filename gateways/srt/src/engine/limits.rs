@@ -11,6 +11,10 @@ pub(crate) const WINDOW_MIN: u32 = 32;
 /// Largest window, packets: 3 MB of slots at most, more than any latency of live mode needs.
 pub(crate) const WINDOW_MAX: u32 = 65_536;
 
+/// An ACK that is due waits so long for another wake-up, which sends it on its way: a delivery, or the next packets. Light
+/// ACKs keep a fast sender's window open all the same.
+pub(crate) const ACK_SLACK: Micros = 10_000;
+
 /// Deliveries and ACKs are due on this grid, so that a stream costs at most 200 wake-ups a second.
 pub(crate) const TICK: Micros = 5_000;
 

@@ -297,7 +297,7 @@ fn a9_statistics_move_and_agree_with_the_link() {
     assert!(receiver.pkt_rcv_loss.abs_diff(first_losses) <= 2, "{receiver:#?}");
     assert!(lost >= first_losses && receiver.pkt_rcv_retrans <= sender.pkt_retrans);
     assert_eq!(receiver.pkt_recv_unique, world.pushed);
-    assert!(receiver.pkt_recv_ackack > 2_000 && receiver.pkt_sent_ack >= receiver.pkt_recv_ackack);
-    assert!(sender.pkt_recv_ack > 2_000 && sender.pkt_recv_nak > 100);
+    assert!(receiver.pkt_recv_ackack > 1_000 && receiver.pkt_sent_ack >= receiver.pkt_recv_ackack);
+    assert!(sender.pkt_recv_ack > 1_000 && sender.pkt_recv_nak > 100);
     assert_identities(&world);
 }
