@@ -33,6 +33,9 @@ const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
 const START_WAIT: Duration = Duration::from_millis(500);
 /// Sound is read from a little before the picture, since groups begin where they like.
 const START_MARGIN: Duration = Duration::from_millis(500);
+/// Sound begins this much before the first picture is shown, microseconds: priming and reordering put it there when a
+/// broadcast begins, and none of that is lost to a player that was waiting.
+const SOUND_LEAD: u64 = 200_000;
 /// Most readers of one player: what a catalog may list, twice.
 const READERS_MAX: usize = 2 * catalog::RENDITIONS_MAX;
 /// Bit of `capsEx` for several tracks.
@@ -182,7 +185,10 @@ impl Player {
         let first = poll_fn(|cx| if video.fill(cx) { Poll::Ready(()) } else { Poll::Pending });
         tokio::time::timeout(START_WAIT, first).await.ok();
         match video.head() {
-            Some(first) => (first, Some(Duration::from_micros(video.backlog()) + START_MARGIN)),
+            Some(first) => {
+                let floor = Timestamp::from_micros(first.as_micros().saturating_sub(SOUND_LEAD));
+                (floor, Some(Duration::from_micros(video.backlog()) + START_MARGIN))
+            }
             None => (Timestamp::ZERO, None),
         }
     }

@@ -80,3 +80,35 @@ async fn a_player_leaves_and_the_broadcast_stays() {
     assert!(bench.broadcast("live/cam0").is_some());
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_player_that_does_not_read_goes_on_with_the_newest() {
+    let bench = Bench::start();
+    let mut publisher = bench.client().await;
+    publisher.publish("live", "cam0").await;
+    publisher.send(kind::AUDIO, 1, 0, AAC_CONFIG).await;
+    // Frames of 64 KiB, so that the kernel's buffers are soon full.
+    let frame = [&[0xaf, 1][..], &[0x21; 64 << 10]].concat();
+    publisher.send(kind::AUDIO, 1, 0, frame.clone()).await;
+    let mut player = bench.client().await;
+    assert_eq!(player.ask("play", "live", "cam0").await, "NetStream.Play.Reset");
+    const FRAMES: u32 = 1000;
+    for number in 1..FRAMES {
+        publisher.send(kind::AUDIO, 1, number * 64 / 3, frame.clone()).await;
+    }
+    bench.until("all is in", |bench| bench.ingress("live/cam0").frames >= FRAMES.into()).await;
+    let before = bench.egress("live/cam0").frames;
+    assert!(before < 500, "{before} frames left before anybody read them");
+    publisher.command("deleteStream", 0.0, 0, vec![Value::Null, Value::Number(1.0)]).await;
+    let mut times = Vec::new();
+    while let Some(message) = player.message().await {
+        if message.kind == kind::AUDIO && message.body[1] == 1 {
+            times.push(message.timestamp);
+        }
+    }
+    let last = (FRAMES - 1) * 64 / 3;
+    assert!(times.last().is_some_and(|time| time.abs_diff(last) < 100), "{:?} of {last}", times.last());
+    assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 1000), "it left something out");
+    assert!(times.is_sorted());
+    bench.stop().await;
+}

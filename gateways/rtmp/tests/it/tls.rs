@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 
 use crate::bench::{Bench, Client};
+use crate::tools::{push, system_ffmpeg};
 
 fn certificate() -> (Arc<ServerConfig>, TlsConnector) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
@@ -52,5 +53,16 @@ async fn both_kinds_share_the_port() {
             bench.sample("moqgate_rtmp_failed_total", "disconnected") == 1
         })
         .await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpeg_pushes_rtmps() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let (server, _) = certificate();
+    let bench = Bench::with(Config { tls: Some(server), ..Config::default() }, OpenAdmission);
+    let url = bench.url("live/cam0").replace("rtmp://", "rtmps://");
+    let _encoder = push(&ffmpeg, "-c:v libx264 -preset ultrafast -g 25 -c:a aac", &url);
+    bench.until("frames come in", |bench| bench.ingress("live/cam0").frames > 100).await;
     bench.stop().await;
 }

@@ -84,3 +84,11 @@ pub(crate) fn play(ffmpeg: &PathBuf, options: &str, url: &str) -> Running {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Running(command.spawn().expect("ffmpeg runs"))
 }
+
+/// ffmpeg with arguments of any kind.
+pub(crate) fn run(ffmpeg: &PathBuf, arguments: &[&str]) -> Running {
+    let mut command = Command::new(ffmpeg);
+    command.args(["-nostdin", "-y", "-loglevel", "error"]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Running(command.spawn().expect("ffmpeg runs"))
+}
