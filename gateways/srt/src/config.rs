@@ -20,7 +20,8 @@ pub struct Config {
     pub default_path: Option<Path>,
     /// Put before stream ids of one segment, as from vMix, which sends no application.
     pub default_app: Option<Path>,
-    /// How long a player waits for a broadcast that nobody publishes yet; zero refuses it at once.
+    /// How long a player waits for a broadcast that nobody publishes yet, or whose publisher has gone; zero refuses it
+    /// at once, and ends it with its publisher.
     pub play_wait: Duration,
     /// Most connections at once.
     pub max_connections: usize,

@@ -83,30 +83,42 @@ pub(crate) async fn play(play: Play, mut ending: EndingGuard) {
     ending.drained(why);
 }
 
+/// Plays the broadcast of that path, and the next one of it if its publisher comes back in time.
 async fn run(play: &Play) -> String {
     let consumer = play.session.consumer();
-    let broadcast = match tokio::time::timeout(play.wait, consumer.wait(&play.path)).await {
-        Ok(Ok(broadcast)) => broadcast,
-        Ok(Err(error)) => return error.to_string(),
-        Err(_) => return format!("nobody published {} within {:?}", play.path, play.wait),
-    };
-    let subscription = Subscription { priority: catalog::PRIORITY, ..Subscription::default() };
-    let catalog =
-        tokio::time::timeout(SUBSCRIBE_LIMIT, broadcast.subscribe(catalog::TRACK, subscription)).await;
-    match catalog {
-        Ok(Ok(track)) => Player::new(play, broadcast, CatalogReader::new(track)).run().await,
-        Ok(Err(error)) => format!("no catalog: {error}"),
-        Err(_) => "no catalog".to_owned(),
+    let service = play.path.to_string();
+    let mut exporter = Exporter::new(ExportConfig { service, ..ExportConfig::default() });
+    let mut missing = format!("nobody published {} within {:?}", play.path, play.wait);
+    loop {
+        let broadcast = match tokio::time::timeout(play.wait, consumer.wait(&play.path)).await {
+            Ok(Ok(broadcast)) => broadcast,
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return missing,
+        };
+        let subscription = Subscription { priority: catalog::PRIORITY, ..Subscription::default() };
+        let catalog = broadcast.subscribe(catalog::TRACK, subscription);
+        match tokio::time::timeout(SUBSCRIBE_LIMIT, catalog).await {
+            Ok(Ok(track)) => {
+                Player::new(play, &broadcast, CatalogReader::new(track), &mut exporter).run().await;
+            }
+            Ok(Err(_)) if broadcast.is_closed() => {}
+            Ok(Err(error)) => return format!("no catalog: {error}"),
+            Err(_) => return "no catalog".to_owned(),
+        }
+        // A publisher that comes back has other tracks and another clock, whatever they are called.
+        exporter.catalog(&Catalog::default());
+        broadcast.closed().await;
+        missing = "the broadcast has ended".to_owned();
     }
 }
 
 /// Everything of a player that plays.
 struct Player<'a> {
     play: &'a Play,
-    broadcast: BroadcastConsumer,
+    broadcast: &'a BroadcastConsumer,
     catalog: CatalogReader,
     readers: Vec<Reader>,
-    exporter: Exporter,
+    exporter: &'a mut Exporter,
     pace: Pace,
     /// When the first frame is sent, whatever is missing.
     start_by: Option<Instant>,
@@ -117,13 +129,18 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn new(play: &'a Play, broadcast: BroadcastConsumer, catalog: CatalogReader) -> Self {
+    fn new(
+        play: &'a Play,
+        broadcast: &'a BroadcastConsumer,
+        catalog: CatalogReader,
+        exporter: &'a mut Exporter,
+    ) -> Self {
         Self {
             play,
             broadcast,
             catalog,
             readers: Vec::new(),
-            exporter: Exporter::new(export_config(play)),
+            exporter,
             pace: Pace::new(play.lead),
             start_by: None,
             baseline: None,
@@ -131,7 +148,8 @@ impl<'a> Player<'a> {
         }
     }
 
-    async fn run(mut self) -> String {
+    /// Until all tracks have ended.
+    async fn run(mut self) {
         loop {
             if let Some(catalog) = self.catalog.take() {
                 self.follow(catalog).await;
@@ -141,7 +159,7 @@ impl<'a> Player<'a> {
                 self.exporter.finish();
                 self.take_packets();
                 self.flush().await;
-                return "the broadcast has ended".to_owned();
+                return;
             }
             let feed = &self.play.feed;
             let blocked = !self.pending.is_empty();
@@ -254,6 +272,7 @@ impl<'a> Player<'a> {
             };
             let frame = self.readers[index].pop()?;
             self.pace.sent(decode, now);
+            self.begin();
             self.exporter.push(&self.readers[index].name, frame.pts, frame.keyframe, &frame.payload);
             self.take_packets();
             // What was freed lets more be taken, without which the next one is unknown.
@@ -279,18 +298,23 @@ impl<'a> Player<'a> {
         if due <= now { Ok((index, decode)) } else { Err(Some(due)) }
     }
 
+    /// The reader that tells how far behind the player is: the first picture's, or the first one.
+    fn guide(&self) -> Option<usize> {
+        let video = self.readers.iter().position(|reader| reader.video);
+        video.or((!self.readers.is_empty()).then_some(0))
+    }
+
+    /// A player that has begun is behind by as much as it joined late, which is no fault of it.
+    fn begin(&mut self) {
+        if self.baseline.is_none() {
+            self.baseline = self.guide().map(|guide| self.readers[guide].backlog());
+        }
+    }
+
     /// Goes on with a newer group when the player has fallen behind.
     fn skip(&mut self) {
-        let Some(lead) =
-            self.readers.iter().position(|reader| reader.video).or((!self.readers.is_empty()).then_some(0))
-        else {
-            return;
-        };
-        if !self.pace.is_running() {
-            return;
-        }
+        let (Some(lead), Some(baseline)) = (self.guide(), self.baseline) else { return };
         let backlog = self.readers[lead].backlog();
-        let baseline = *self.baseline.get_or_insert(backlog);
         if backlog <= baseline.saturating_add(BEHIND_MAX) || !self.readers[lead].is_behind() {
             return;
         }
@@ -330,10 +354,6 @@ fn poll_media(
         more |= !reader.is_over() && reader.fill(horizon, cx);
     }
     if more { Poll::Ready(()) } else { Poll::Pending }
-}
-
-fn export_config(play: &Play) -> ExportConfig {
-    ExportConfig { service: play.path.to_string(), ..ExportConfig::default() }
 }
 
 /// The catalog's track: only the newest catalog counts.
@@ -402,3 +422,7 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "egress_tests.rs"]
+mod tests;

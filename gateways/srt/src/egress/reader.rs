@@ -36,6 +36,8 @@ pub(crate) struct Reader {
     pub(crate) video: bool,
     track: TrackConsumer,
     group: Option<GroupConsumer>,
+    /// Sequence of the last group that was begun.
+    sequence: Option<u64>,
     /// Groups that begin before this are left out.
     floor: Timestamp,
     queue: Queue,
@@ -100,7 +102,7 @@ impl Reader {
             fresh: true,
             last: i64::MIN,
         };
-        Self { name, video, track, group: None, floor, queue, ended: false }
+        Self { name, video, track, group: None, sequence: None, floor, queue, ended: false }
     }
 
     /// Takes frames up to `horizon`. Whether there are more in the queue than before, or the end was found; otherwise
@@ -134,6 +136,7 @@ impl Reader {
             return;
         }
         self.queue.fresh = true;
+        self.sequence = Some(group.sequence());
         self.group = Some(group);
     }
 
@@ -154,6 +157,7 @@ impl Reader {
         let group = newest?;
         let first = group.first_timestamp();
         self.queue.fresh = true;
+        self.sequence = Some(group.sequence());
         self.group = Some(group);
         first
     }
@@ -181,10 +185,10 @@ impl Reader {
         i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(next)
     }
 
-    /// Whether there is a group after the one at hand.
+    /// Whether there is a group after the last one that was begun.
     pub(crate) fn is_behind(&self) -> bool {
-        let at_hand = self.group.as_ref().map(GroupConsumer::sequence);
-        at_hand.is_some_and(|sequence| self.track.newest_sequence().is_some_and(|newest| newest > sequence))
+        self.sequence
+            .is_some_and(|sequence| self.track.newest_sequence().is_some_and(|newest| newest > sequence))
     }
 
     /// Nothing more will come, and all of it was taken.

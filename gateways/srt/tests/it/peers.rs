@@ -7,7 +7,7 @@ use moqgate_core::{Admission, AdmissionFuture, Denied, DenyReason, OpenAdmission
 use moqgate_srt::{Config, Reject};
 
 use crate::bench::Bench;
-use crate::tools::{Running, answer, ffmpeg, have, libsrt, url};
+use crate::tools::{Running, answer, ffmpeg, have, libsrt, stop_gently, url};
 
 const PASSPHRASE: &str = "0123456789abc";
 
@@ -230,11 +230,4 @@ async fn srt_live_transmit_pushes_encrypted() {
     bench.until("decrypted", |bench| bench.link("live/cam0", "packets_unique") > 50.0).await;
     assert_eq!(bench.link("live/cam0", "packets_undecryptable"), 0.0);
     bench.stop().await;
-}
-
-/// SIGINT, so that ffmpeg closes its connection.
-fn stop_gently(mut encoder: Running) {
-    let pid = encoder.0.id().to_string();
-    std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
-    encoder.0.wait().expect("child");
 }

@@ -76,3 +76,10 @@ pub(crate) fn answer(mut running: Running) -> String {
     std::io::Read::read_to_string(&mut out, &mut said).expect("text");
     said.trim().to_owned()
 }
+
+/// SIGINT, so that ffmpeg closes its connection.
+pub(crate) fn stop_gently(mut encoder: Running) {
+    let pid = encoder.0.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+    encoder.0.wait().expect("child");
+}
