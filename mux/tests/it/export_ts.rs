@@ -264,3 +264,17 @@ proptest! {
         exporter.finish();
     }
 }
+
+#[test]
+fn av1_leaves_behind_start_codes_with_its_descriptor() {
+    let tags = [
+        crate::flv::video(0, &hex("91 61763031 1200 0a0b 0200000521e7f66017c002 3202 1000")),
+        crate::flv::video(40, &hex("a1 61763031 1200 1a01e8")),
+        crate::flv::audio(0, &hex("91 4f707573 fc7e02")),
+    ];
+    let after = import(&export(&crate::flv::import(tags).events));
+    assert_eq!(after.suffixes(), ["opus", "private"], "nobody reads it back yet");
+    assert_eq!(after.media(VIDEO)[1], hex("000001 1a01e8"));
+    let origin = after.tracks()[1].origin.as_ref().unwrap();
+    assert_eq!((origin.stream_type, &origin.descriptors[..]), (0x06, &b"\x05\x04AV01"[..]));
+}
