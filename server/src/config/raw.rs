@@ -100,7 +100,7 @@ pub(crate) struct Srt {
     /// Receiver latency; the larger of this and the caller's is used. At most 60 s. Default: `120ms`.
     #[arg(id = "srt.latency", long = "srt-latency", env = "MOQGATE_SRT_LATENCY", value_name = "TIME")]
     pub(crate) latency: Option<Span>,
-    /// How long a player waits for a broadcast that nobody publishes yet; `0s` refuses it at once. At most 1 h. Default: `10s`.
+    /// How long a player waits for a broadcast that nobody publishes yet, or whose publisher left; `0s` does not wait. At most 1 h. Default: `10s`.
     #[arg(id = "srt.play-wait", long = "srt-play-wait", env = "MOQGATE_SRT_PLAY_WAIT", value_name = "TIME")]
     pub(crate) play_wait: Option<Span>,
     /// Passphrase of 10 to 79 bytes that every caller must have. Default: none, callers are not encrypted.
