@@ -6,5 +6,6 @@ mod library;
 mod peers;
 mod play;
 mod publish;
+mod recorded;
 mod tls;
 mod tools;
