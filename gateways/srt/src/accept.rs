@@ -13,6 +13,7 @@ use moqgate_core::Secret;
 
 use crate::cookie::CookieJar;
 use crate::crypto::{Crypto, KeyError, KeyMaterial};
+use crate::engine::{Params, PeerFlags};
 use crate::reject::Reject;
 use crate::streamid::{self, Defaults, StreamId};
 use crate::wire::handshake::{
@@ -98,6 +99,27 @@ pub struct Terms {
     pub max_payload: usize,
     /// The caller's [`flags`].
     pub flags: u32,
+}
+
+impl Terms {
+    /// The parameters of the connection `local_id`, without keys; our timestamps count from `start`.
+    pub fn params(&self, local_id: u32, start: Instant) -> Params {
+        let has = |flag| self.flags & flag != 0;
+        Params {
+            handshake_arrival: self.arrived,
+            handshake_timestamp: self.timestamp,
+            recv_latency: self.recv_latency,
+            peer_latency: self.send_latency,
+            flow_window: self.flow_window,
+            max_payload: self.max_payload,
+            peer_flags: PeerFlags {
+                drops_too_late: has(flags::TLPKTDROP),
+                nak_report: has(flags::NAKREPORT),
+                marks_retransmissions: has(flags::REXMITFLG),
+            },
+            ..Params::new(local_id, self.key.socket_id, self.initial_seq, start)
+        }
+    }
 }
 
 /// Why a handshake datagram gets no answer.

@@ -11,14 +11,13 @@ use tracing::info;
 use crate::accept::{CallKey, Terms};
 use crate::admit::canonical;
 use crate::crypto::Crypto;
-use crate::engine::{CloseReason, Connection, Params, PeerFlags, State};
+use crate::engine::{CloseReason, Connection, Params, State};
 use crate::feed::FeedReader;
 use crate::ingest::Ending;
 use crate::io::{Route, Wire};
 use crate::metrics::Metrics;
 use crate::queue::Inlet;
 use crate::stats::Link;
-use crate::wire::handshake::flags;
 
 /// How often reports see new numbers.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -96,24 +95,7 @@ impl Line {
             "SRT {} connected",
             who,
         );
-        let has = |flag| terms.flags & flag != 0;
-        let params = Params {
-            start,
-            handshake_arrival: terms.arrived,
-            handshake_timestamp: terms.timestamp,
-            recv_latency: terms.recv_latency,
-            peer_latency: terms.send_latency,
-            recv_window,
-            flow_window: terms.flow_window,
-            max_payload: terms.max_payload,
-            peer_flags: PeerFlags {
-                drops_too_late: has(flags::TLPKTDROP),
-                nak_report: has(flags::NAKREPORT),
-                marks_retransmissions: has(flags::REXMITFLG),
-            },
-            crypto,
-            ..Params::new(local_id, terms.key.socket_id, terms.initial_seq, now)
-        };
+        let params = Params { recv_window, crypto, ..terms.params(local_id, start) };
         let engine = Connection::new(params, now);
         let deadline = engine.poll_timeout();
         let line = Self {
