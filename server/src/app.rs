@@ -30,6 +30,7 @@ pub(crate) struct App {
     api: Api,
     moq: Option<bind::Moq>,
     srt: Option<moqgate_srt::Listener>,
+    rtmp: Option<moqgate_rtmp::Listener>,
     http: Option<TcpListener>,
     relays: Vec<moqgate_moq::Dialer>,
     demo: Option<Demo>,
@@ -58,6 +59,7 @@ impl App {
         let gate = Gate::new(origin.clone(), Arc::new(entrance));
 
         let is_certificate_configured = config.tls.is_some();
+        let rtmp = config.rtmp.map(|listen| bind::rtmp(listen, config.tls.as_ref(), &gate)).transpose()?;
         let moq = bind::moq(config.moq, config.tls, config.grace, &gate).await?;
         let srt = config.srt.map(|srt| bind::srt(srt, &gate)).transpose()?;
         let metrics_per_broadcast = config.http.as_ref().is_some_and(|http| http.metrics_per_broadcast);
@@ -69,6 +71,7 @@ impl App {
             refusals,
             gateways: Gateways {
                 srt: srt.as_ref().map(moqgate_srt::Listener::metrics),
+                rtmp: rtmp.as_ref().map(moqgate_rtmp::Listener::metrics),
                 moq: moq.as_ref().map(|moq| moq.listener.metrics()),
                 relays: relays.iter().map(moqgate_moq::Dialer::metrics).collect(),
             },
@@ -76,6 +79,7 @@ impl App {
             bound: Bound {
                 moq: moq.as_ref().map(|moq| moq.listener.local_addr()),
                 srt: srt.as_ref().map(moqgate_srt::Listener::local_addr),
+                rtmp: rtmp.as_ref().map(moqgate_rtmp::Listener::local_addr),
                 http: http.as_ref().map(TcpListener::local_addr).transpose().map_err(no_address)?,
                 is_certificate_configured,
             },
@@ -83,7 +87,7 @@ impl App {
             metrics_per_broadcast,
         };
         let demo = api.bound.srt.filter(|_| is_demo).map(Demo::new);
-        Ok(Self { api, moq, srt, http, relays, demo, grace: config.grace })
+        Ok(Self { api, moq, srt, rtmp, http, relays, demo, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -99,6 +103,9 @@ impl App {
         background.spawn(report(self.api.origin.clone(), self.api.ledger.clone(), background.token()));
         if let Some(srt) = self.srt {
             ingest.spawn(srt.run(ingest.token()));
+        }
+        if let Some(rtmp) = self.rtmp {
+            ingest.spawn(rtmp.run(ingest.token()));
         }
         if let Some(demo) = self.demo {
             ingest.spawn(demo.run(ingest.token()));

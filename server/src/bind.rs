@@ -2,10 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moqgate_core::Gate;
 use moqgate_moq::{CertificateSource, DialConfig, Dialer, Trust};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
 use crate::config::{self, Relay, Srt, Tls};
@@ -71,6 +75,37 @@ pub(crate) fn srt(config: Srt, gate: &Gate) -> Result<moqgate_srt::Listener, Sta
         }
         moqgate_srt::BindError::Passphrase => StartError::Passphrase,
     })
+}
+
+/// Binds the RTMP port. With a certificate it speaks RTMPS as well.
+pub(crate) fn rtmp(
+    listen: SocketAddr,
+    tls: Option<&Tls>,
+    gate: &Gate,
+) -> Result<moqgate_rtmp::Listener, StartError> {
+    let tls = tls.map(server_tls).transpose()?;
+    let config = moqgate_rtmp::Config { listen, tls, ..moqgate_rtmp::Config::default() };
+    moqgate_rtmp::Listener::bind(config, gate.clone()).map_err(|error| match error {
+        moqgate_rtmp::BindError::Socket { address, source } => {
+            StartError::Bind { what: "RTMP (TCP)", address, source }
+        }
+    })
+}
+
+/// What TLS over TCP needs of the configured certificate.
+fn server_tls(tls: &Tls) -> Result<Arc<ServerConfig>, StartError> {
+    let wrong = |error: String| StartError::Tls { reason: error };
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(format!("{}: {error}", tls.cert.display())))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .map_err(|error| wrong(format!("{}: {error}", tls.key.display())))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(Arc::new(config))
 }
 
 /// Binds the HTTP port.

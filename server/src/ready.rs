@@ -12,6 +12,8 @@ pub(crate) struct Bound {
     /// UDP.
     pub(crate) srt: Option<SocketAddr>,
     /// TCP.
+    pub(crate) rtmp: Option<SocketAddr>,
+    /// TCP.
     pub(crate) http: Option<SocketAddr>,
     /// Whether an authority vouches for the certificate, as far as we know.
     pub(crate) is_certificate_configured: bool,
@@ -20,7 +22,7 @@ pub(crate) struct Bound {
 impl Bound {
     /// `ready`, and each listener as `key=address`.
     pub(crate) fn line(&self) -> String {
-        let listeners = [("moq", self.moq), ("srt", self.srt), ("http", self.http)];
+        let listeners = [("moq", self.moq), ("srt", self.srt), ("rtmp", self.rtmp), ("http", self.http)];
         listeners
             .into_iter()
             .filter_map(|(name, at)| Some((name, at?)))
@@ -47,6 +49,11 @@ impl Bound {
                 "  ffmpeg   ffmpeg -re -i INPUT -c:v libx264 -c:a aac -f mpegts 'srt://{at}?streamid=publish:{name}'\n  \
                  OBS      Settings > Stream > Custom, Server: srt://{at}?streamid=publish:{name}"
             );
+        }
+        if let (Some(at), Some((app, key))) =
+            (self.rtmp.map(host).filter(|_| !is_playing), name.rsplit_once('/'))
+        {
+            let _ = writeln!(text, "           or       Server: rtmp://{at}/{app}   Stream Key: {key}");
         }
         if let Some(url) = self.moq_url("127.0.0.1") {
             let _ = writeln!(
@@ -79,6 +86,7 @@ mod tests {
         Bound {
             moq: at("[::]:4443"),
             srt: at("127.0.0.1:9000"),
+            rtmp: at("127.0.0.1:1935"),
             http: None,
             is_certificate_configured: false,
         }
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_line_names_what_listens() {
-        assert_eq!(bound().line(), "ready moq=[::]:4443 srt=127.0.0.1:9000");
+        assert_eq!(bound().line(), "ready moq=[::]:4443 srt=127.0.0.1:9000 rtmp=127.0.0.1:1935");
         assert_eq!(Bound::default().line(), "ready");
     }
 
@@ -94,6 +102,7 @@ mod tests {
     fn hints_can_be_pasted() {
         let hints = bound().hints("live/cam0", false);
         assert!(hints.contains("'srt://127.0.0.1:9000?streamid=publish:live/cam0'"), "{hints}");
+        assert!(hints.contains("Server: rtmp://127.0.0.1:1935/live   Stream Key: cam0"), "{hints}");
         assert!(hints.contains("url=\"http://127.0.0.1:4443/\" name=\"live/cam0\""), "{hints}");
         assert!(!hints.contains("look"), "{hints}");
         let trusted = Bound { is_certificate_configured: true, ..bound() };

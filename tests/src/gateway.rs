@@ -151,7 +151,7 @@ impl Drop for Gateway {
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    for flag in ["--moq-listen", "--srt-listen", "--http-listen"] {
+    for flag in ["--moq-listen", "--srt-listen", "--rtmp-listen", "--http-listen"] {
         if !arguments.contains(&flag) {
             command.args([flag, "127.0.0.1:0"]);
         }

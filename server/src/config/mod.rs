@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) moq: Option<SocketAddr>,
     /// SRT.
     pub(crate) srt: Option<Srt>,
+    /// RTMP.
+    pub(crate) rtmp: Option<SocketAddr>,
     /// HTTP API.
     pub(crate) http: Option<Http>,
     /// Relays to dial, each once.

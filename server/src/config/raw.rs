@@ -126,7 +126,7 @@ pub(crate) struct Srt {
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Rtmp {
-    /// Where RTMP will listen, TCP; port 1935 is set aside for it. Not in this build: only `off` is accepted.
+    /// Where RTMP listens, TCP; with a certificate RTMPS too, on the same port. By default `1935`.
     #[arg(id = "rtmp.listen", long = "rtmp-listen", env = "MOQGATE_RTMP_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
 }

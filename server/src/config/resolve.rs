@@ -12,6 +12,7 @@ use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust};
 
 const MOQ_PORT: u16 = 4443;
 const SRT_PORT: u16 = 9000;
+const RTMP_PORT: u16 = 1935;
 const HTTP_PORT: u16 = 8080;
 /// Long enough for a viewer to follow a GOAWAY, shorter than what orchestrators wait before they kill.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,7 +43,6 @@ impl Config {
     }
 
     fn resolve(raw: Raw) -> Result<Self, ConfigError> {
-        absent(raw.rtmp.listen, "RTMP (rtmp.listen)")?;
         absent(raw.webrtc.listen, "WebRTC (webrtc.listen)")?;
         Ok(Self {
             node: raw.node.map_or_else(|| Ok(host_name()), node)?,
@@ -54,6 +54,7 @@ impl Config {
             retention_bytes: raw.retention.bytes.unwrap_or(RETENTION_BYTES),
             moq: listen(raw.moq.listen, MOQ_PORT).address(),
             srt: srt(raw.srt)?,
+            rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
             http: http(&raw.http),
             relays: relays(raw.relay)?,
         })
@@ -204,6 +205,7 @@ mod tests {
         assert_eq!(config.moq.map(|address| address.port()), Some(4443));
         assert_eq!(config.srt.as_ref().map(|srt| srt.listen.port()), Some(9000));
         assert_eq!(config.srt.map(|srt| srt.latency), Some(Duration::from_millis(120)));
+        assert_eq!(config.rtmp.map(|address| address.port()), Some(1935));
         assert_eq!(
             config.http.map(|http| (http.listen.port(), http.metrics_per_broadcast)),
             Some((8080, false))
@@ -226,7 +228,9 @@ mod tests {
     #[test]
     fn a_missing_gateway_is_refused_only_when_asked_for() {
         assert!(config(&["--rtmp-listen", "off", "--webrtc-listen", "off"], "").is_ok());
-        assert!(refusal(&["--rtmp-listen", "1935"], "").contains("RTMP (rtmp.listen) is not in this build"));
+        assert!(
+            refusal(&["--webrtc-listen", "8189"], "").contains("WebRTC (webrtc.listen) is not in this build")
+        );
         assert!(
             refusal(&[], "[webrtc]\nlisten = ':8189'")
                 .contains("WebRTC (webrtc.listen) is not in this build")

@@ -19,8 +19,16 @@ const LINES_MAX: usize = 100_000;
 const TICK: Duration = Duration::from_millis(20);
 
 /// Listeners on ports of their own.
-const FREE_PORTS: [&str; 6] =
-    ["--moq-listen", "127.0.0.1:0", "--srt-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+const FREE_PORTS: [&str; 8] = [
+    "--moq-listen",
+    "127.0.0.1:0",
+    "--srt-listen",
+    "127.0.0.1:0",
+    "--rtmp-listen",
+    "127.0.0.1:0",
+    "--http-listen",
+    "127.0.0.1:0",
+];
 
 /// The program with `flags` and nothing of this process's environment.
 pub(crate) fn command(flags: &[&str]) -> Command {

@@ -37,7 +37,8 @@ impl Drop for Scratch {
     }
 }
 
-const ALL_OFF: [&str; 6] = ["--moq-listen", "off", "--srt-listen", "off", "--http-listen", "off"];
+const ALL_OFF: [&str; 8] =
+    ["--moq-listen", "off", "--srt-listen", "off", "--rtmp-listen", "off", "--http-listen", "off"];
 
 fn with_off(flags: &[&str], on: &str) -> Vec<String> {
     let off = ALL_OFF.chunks(2).filter(|pair| pair[0] != on).flatten();
@@ -50,9 +51,12 @@ fn a_port_that_is_taken_is_one_line() {
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let tcp_port = tcp.local_addr().expect("an address").to_string();
     let udp_port = udp.local_addr().expect("an address").to_string();
-    for (flag, port) in
-        [("--http-listen", &tcp_port), ("--srt-listen", &udp_port), ("--moq-listen", &udp_port)]
-    {
+    for (flag, port) in [
+        ("--http-listen", &tcp_port),
+        ("--rtmp-listen", &tcp_port),
+        ("--srt-listen", &udp_port),
+        ("--moq-listen", &udp_port),
+    ] {
         let flags = with_off(&[flag, port], flag);
         let text = refusal(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(text.contains("cannot listen for") && text.contains(port.as_str()), "{text}");
@@ -71,7 +75,7 @@ fn an_unknown_key_is_one_line_that_names_it() {
 
 #[test]
 fn what_is_not_in_this_build_is_refused() {
-    assert!(refusal(&["--rtmp-listen", "1935"]).contains("RTMP (rtmp.listen) is not in this build"));
+    assert!(refusal(&["--webrtc-listen", "8189"]).contains("WebRTC (webrtc.listen) is not in this build"));
     assert!(
         refusal(&["--webrtc-listen", "127.0.0.1:0"]).contains("WebRTC (webrtc.listen) is not in this build")
     );

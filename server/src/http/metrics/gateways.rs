@@ -10,6 +10,8 @@ use super::text::{Kind, Labels, Page};
 pub(crate) struct Gateways {
     /// Of the SRT listener.
     pub(crate) srt: Option<Arc<moqgate_srt::Metrics>>,
+    /// Of the RTMP listener.
+    pub(crate) rtmp: Option<Arc<moqgate_rtmp::Metrics>>,
     /// Of the MoQ listener.
     pub(crate) moq: Option<moqgate_moq::Metrics>,
     /// Of the sessions to relays.
@@ -19,7 +21,18 @@ pub(crate) struct Gateways {
 impl Gateways {
     pub(super) fn write(&self, page: &mut Page) {
         if let Some(srt) = &self.srt {
-            write_srt(page, &srt.samples());
+            let samples = srt.samples().into_iter();
+            write(
+                page,
+                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
+            );
+        }
+        if let Some(rtmp) = &self.rtmp {
+            let samples = rtmp.samples().into_iter();
+            write(
+                page,
+                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
+            );
         }
         self.write_moq(page);
     }
@@ -46,15 +59,18 @@ impl Gateways {
     }
 }
 
+/// Name, help, label and value of a counter or gauge.
+type Sample = (&'static str, &'static str, Option<(&'static str, &'static str)>, u64);
+
 /// Samples of one family follow one another.
-fn write_srt(page: &mut Page, samples: &[moqgate_srt::Sample]) {
-    for family in samples.chunk_by(|a, b| a.name == b.name) {
-        let Some(first) = family.first() else { continue };
-        let kind = if first.name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
-        let labelled = family.iter().map(|sample| {
+fn write(page: &mut Page, samples: Vec<Sample>) {
+    for family in samples.chunk_by(|a, b| a.0 == b.0) {
+        let Some((name, help, ..)) = family.first() else { continue };
+        let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
+        let labelled = family.iter().map(|(_, _, label, value)| {
             let none = Labels::default();
-            (sample.label.map_or(none.clone(), |(name, value)| none.with(name, value)), sample.value)
+            (label.map_or(none.clone(), |(name, value)| none.with(name, value)), *value)
         });
-        page.family(first.name, first.help, kind, labelled);
+        page.family(name, help, kind, labelled);
     }
 }
