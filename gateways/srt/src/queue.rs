@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_drops_its_oldest_and_an_ended_one_is_read_out() {
+    async fn a4_a_full_queue_drops_its_oldest_and_an_ended_one_is_read_out() {
         let (inlet, outlet) = queue();
         let mut payloads: Vec<Bytes> = (0..CAPACITY as u32 + 3).map(payload).collect();
         assert_eq!(inlet.append(&mut payloads), 3);

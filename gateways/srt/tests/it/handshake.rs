@@ -27,7 +27,7 @@ impl Admission for SlowAdmission {
 }
 
 #[tokio::test]
-async fn inductions_leave_no_state() {
+async fn a10_inductions_leave_no_state() {
     let bench = Bench::start();
     for round in 0..80 {
         let mut phone = Phone::new(bench.address).await;
@@ -112,7 +112,7 @@ async fn line_33_one_path_has_one_publisher() {
 }
 
 #[tokio::test]
-async fn every_connection_that_ends_is_forgotten() {
+async fn a10_every_connection_that_ends_is_forgotten() {
     let bench = Bench::start();
     let mut phone = Phone::new(bench.address).await;
     for id in 1..=200 {

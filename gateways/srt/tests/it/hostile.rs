@@ -28,7 +28,7 @@ async fn still_there(bench: &Bench, phone: &Phone, to: u32) {
 }
 
 #[tokio::test]
-async fn every_extension_type_in_a_conclusion_leaves_the_listener_alive() {
+async fn a1_every_extension_type_in_a_conclusion_leaves_the_listener_alive() {
     let (bench, phone, to) = with_honest().await;
     let mut stranger = Phone::new(bench.address).await;
     let congestion = Extensions { congestion: Some(b"file".to_vec()), ..blocks("a") };
@@ -57,7 +57,7 @@ async fn every_extension_type_in_a_conclusion_leaves_the_listener_alive() {
 }
 
 #[tokio::test]
-async fn key_material_nobody_asked_for_leaves_the_listener_alive() {
+async fn a2_key_material_nobody_asked_for_leaves_the_listener_alive() {
     let (bench, phone, to) = with_honest().await;
     let mut stranger = Phone::new(bench.address).await;
     for (id, len) in [(1u32, 0usize), (2, 4), (3, 56), (4, 104), (5, 1000)] {
@@ -93,7 +93,7 @@ async fn a_spoofed_address_cannot_touch_a_stream() {
 }
 
 #[tokio::test]
-async fn nonsense_on_a_connection_costs_at_most_itself() {
+async fn a3_nonsense_on_a_connection_costs_at_most_itself() {
     let (bench, phone, to) = with_honest().await;
     let mut stranger = Phone::new(bench.address).await;
     let caller = Caller { id: 9, seq: 1 };
@@ -144,7 +144,7 @@ async fn unknown_ids_get_no_answer() {
 }
 
 #[tokio::test]
-async fn the_mtu_is_not_the_payload() {
+async fn a7_the_mtu_is_not_the_payload() {
     let bench = Bench::start();
     let mut phone = Phone::new(bench.address).await;
     let caller = Caller { id: 3, seq: 1 };

@@ -8,7 +8,7 @@ const WRAP: i64 = 1 << 32;
 /// A clock that is only corrected while the link is quiet runs out after 2^31 us (35.8 min) of jitter, and loses half
 /// of the stream from then on.
 #[test]
-fn a5_three_hours_of_jitter_lose_nothing() {
+fn line_35_a5_three_hours_of_jitter_lose_nothing() {
     let mut world = World::new(Setup { latency: 250 * MS, period: 20 * MS, ..Setup::default() });
     world.path(10 * MS..50 * MS, 0.0);
     world.run(2 * MINUTE);
@@ -68,7 +68,7 @@ fn a_minute_of_silence_over_the_wrap() {
 }
 
 #[test]
-fn a_handshake_that_was_late_or_early_does_not_cost_packets() {
+fn line_34_a_handshake_that_was_late_or_early_does_not_cost_packets() {
     for handshake_delay in [10 * MS, 50 * MS] {
         let mut world = World::new(Setup { latency: 200 * MS, handshake_delay, ..Setup::default() });
         world.path(10 * MS..50 * MS, 0.0);
