@@ -18,11 +18,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::{
-    BroadcastConsumer, Forwarded, Frame, FrameSink, GroupConsumer, Path, Session, Start, Subscription,
-    Timestamp, TrackConsumer,
-};
-use moqgate_mux::catalog::{self, Catalog};
+use moqgate_core::{BroadcastConsumer, Path, Session, Start, Subscription, Timestamp};
+use moqgate_mux::catalog::{self, Catalog, CatalogReader};
 use moqgate_mux::ts::{ExportConfig, Exporter};
 use tracing::{debug, warn};
 
@@ -151,7 +148,7 @@ impl<'a> Player<'a> {
     /// Until all tracks have ended.
     async fn run(mut self) {
         loop {
-            if let Some(catalog) = self.catalog.take() {
+            if let Some(catalog) = self.catalog.take().and_then(readable) {
                 self.follow(catalog).await;
             }
             let due = self.send(Instant::now());
@@ -184,7 +181,7 @@ impl<'a> Player<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.readers.iter().all(Reader::is_over) && self.catalog.ended && self.pending.is_empty()
+        self.readers.iter().all(Reader::is_over) && self.catalog.is_ended() && self.pending.is_empty()
     }
 
     /// Reads what the catalog lists and the container can carry, and nothing else any more.
@@ -356,64 +353,9 @@ fn poll_media(
     if more { Poll::Ready(()) } else { Poll::Pending }
 }
 
-/// The catalog's track: only the newest catalog counts.
-struct CatalogReader {
-    track: TrackConsumer,
-    group: Option<GroupConsumer>,
-    newest: Newest,
-    ended: bool,
-}
-
-#[derive(Default)]
-struct Newest(Option<Bytes>);
-
-impl FrameSink for Newest {
-    type Error = std::convert::Infallible;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
-        self.0 = Some(frame.payload);
-        Ok(())
-    }
-}
-
-impl CatalogReader {
-    fn new(track: TrackConsumer) -> Self {
-        Self { track, group: None, newest: Newest::default(), ended: false }
-    }
-
-    /// Whether there is a new catalog, or there will be none any more.
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut changed = false;
-        while !self.ended {
-            let Some(group) = &mut self.group else {
-                match self.track.poll_next_group(cx) {
-                    Poll::Ready(Ok(Some(group))) => self.group = Some(group),
-                    Poll::Ready(Ok(None) | Err(_)) => {
-                        self.ended = true;
-                        changed = true;
-                    }
-                    Poll::Pending => break,
-                }
-                continue;
-            };
-            match group.poll_forward(cx, &mut self.newest) {
-                Poll::Ready(Ok(Forwarded::Frames(_))) => changed = true,
-                Poll::Ready(Ok(Forwarded::End) | Err(_)) => self.group = None,
-                Poll::Pending => break,
-            }
-        }
-        changed
-    }
-
-    /// The newest catalog, once, if it can be read.
-    fn take(&mut self) -> Option<Catalog> {
-        let text = self.newest.0.take()?;
-        Catalog::from_json(&text).inspect_err(|error| warn!(%error, "a catalog that cannot be read")).ok()
-    }
+/// A catalog that cannot be read changes nothing.
+fn readable(found: Result<Catalog, impl std::fmt::Display>) -> Option<Catalog> {
+    found.inspect_err(|error| warn!(%error, "a catalog that cannot be read")).ok()
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use moqgate_core::{
-    Admission, BroadcastProducer, Credential, Direction, Gate, OpenAdmission, Origin, OriginConfig, Protocol,
-    PublishOptions, Request, TrackInfo, TrackProducer,
+    Admission, BroadcastProducer, Credential, Direction, Frame, Gate, OpenAdmission, Origin, OriginConfig,
+    Protocol, PublishOptions, Request, TrackInfo, TrackProducer,
 };
 use moqgate_mux::catalog::{AudioRendition, VideoRendition};
 use moqgate_mux::codec::legacy_payload;

@@ -10,6 +10,7 @@
 //! released MoQ tools write and read for the same purpose.
 
 mod mpegts;
+mod reader;
 mod rendition;
 mod text;
 
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use mpegts::{Descriptor, Framing, Mpegts, MpegtsTrack, Verbatim};
+pub use reader::CatalogReader;
 pub use rendition::{AudioRendition, Container, VideoRendition};
 
 /// Name of the catalog's track.

@@ -13,12 +13,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use moqgate_core::{
-    BroadcastConsumer, Denied, DenyReason, Forwarded, Frame, FrameSink, GroupConsumer, Path, Session, Start,
-    Subscription, Timestamp, TrackConsumer,
-};
-use moqgate_mux::catalog::{self, Catalog};
+use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Start, Subscription, Timestamp};
+use moqgate_mux::catalog::{self, Catalog, CatalogReader};
 use moqgate_mux::flv::{Capabilities, Exporter, Tag};
 use tracing::{debug, warn};
 
@@ -92,9 +88,9 @@ impl Player {
         while self.readers.is_empty() {
             let catalog = &mut self.catalog;
             poll_fn(|cx| if catalog.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-            match self.catalog.take() {
+            match self.catalog.take().and_then(readable) {
                 Some(catalog) => self.follow(catalog).await,
-                None if self.catalog.ended => return false,
+                None if self.catalog.is_ended() => return false,
                 None => {}
             }
         }
@@ -112,7 +108,7 @@ impl Player {
 
     /// Moves what is there on to [`Player::tag`].
     pub(crate) async fn advance(&mut self) {
-        if let Some(catalog) = self.catalog.take() {
+        if let Some(catalog) = self.catalog.take().and_then(readable) {
             self.follow(catalog).await;
         }
         self.skip();
@@ -135,7 +131,7 @@ impl Player {
 
     /// All of the broadcast was given out.
     pub(crate) fn is_over(&self) -> bool {
-        self.catalog.ended && self.readers.iter().all(Reader::is_over)
+        self.catalog.is_ended() && self.readers.iter().all(Reader::is_over)
     }
 
     /// Reads what the catalog lists and the player knows, and nothing else any more.
@@ -223,62 +219,7 @@ fn denied(reason: DenyReason, detail: String) -> Denied {
     Denied { reason, detail }
 }
 
-/// The catalog's track: only the newest catalog counts.
-struct CatalogReader {
-    track: TrackConsumer,
-    group: Option<GroupConsumer>,
-    newest: Newest,
-    ended: bool,
-}
-
-#[derive(Default)]
-struct Newest(Option<Bytes>);
-
-impl FrameSink for Newest {
-    type Error = std::convert::Infallible;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
-        self.0 = Some(frame.payload);
-        Ok(())
-    }
-}
-
-impl CatalogReader {
-    fn new(track: TrackConsumer) -> Self {
-        Self { track, group: None, newest: Newest::default(), ended: false }
-    }
-
-    /// Whether there is a new catalog, or there will be none any more.
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut changed = false;
-        while !self.ended {
-            let Some(group) = &mut self.group else {
-                match self.track.poll_next_group(cx) {
-                    Poll::Ready(Ok(Some(group))) => self.group = Some(group),
-                    Poll::Ready(Ok(None) | Err(_)) => {
-                        self.ended = true;
-                        changed = true;
-                    }
-                    Poll::Pending => break,
-                }
-                continue;
-            };
-            match group.poll_forward(cx, &mut self.newest) {
-                Poll::Ready(Ok(Forwarded::Frames(_))) => changed = true,
-                Poll::Ready(Ok(Forwarded::End) | Err(_)) => self.group = None,
-                Poll::Pending => break,
-            }
-        }
-        changed
-    }
-
-    /// The newest catalog, once, if it can be read.
-    fn take(&mut self) -> Option<Catalog> {
-        let text = self.newest.0.take()?;
-        Catalog::from_json(&text).inspect_err(|error| warn!(%error, "a catalog that cannot be read")).ok()
-    }
+/// A catalog that cannot be read changes nothing.
+fn readable(found: Result<Catalog, impl std::fmt::Display>) -> Option<Catalog> {
+    found.inspect_err(|error| warn!(%error, "a catalog that cannot be read")).ok()
 }
