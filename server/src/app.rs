@@ -1,12 +1,14 @@
 //! The parts of moqgate, put together: everything is bound before anything is served.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moqgate_core::{Gate, Origin, OriginConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::bind;
 use crate::config::{Config, Mode};
@@ -19,6 +21,7 @@ use crate::readiness::Readiness;
 use crate::ready::Bound;
 use crate::shutdown::Running;
 use crate::stage::Stage;
+use crate::store::Store;
 
 /// How often the usage report looks for rows that are idle.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -34,6 +37,7 @@ pub(crate) struct App {
     http: Option<TcpListener>,
     relays: Vec<moqgate_moq::Dialer>,
     demo: Option<Demo>,
+    store: Option<Store>,
     grace: Duration,
 }
 
@@ -44,10 +48,7 @@ impl App {
         if is_demo {
             Demo::check(&config)?;
         }
-        if let Some(path) = &config.data_dir {
-            let file = |source| StartError::File { key: "data-dir", path: path.clone(), source };
-            std::fs::create_dir_all(path).map_err(file)?;
-        }
+        let store = config.data_dir.as_deref().map(open_store).transpose()?;
         let origin = Origin::new(OriginConfig {
             hop_id: rand::random::<u64>() >> (u64::BITS - HOP_ID_BITS) | 1,
             retention_age: config.retention_age,
@@ -87,7 +88,7 @@ impl App {
             metrics_per_broadcast,
         };
         let demo = api.bound.srt.filter(|_| is_demo).map(Demo::new);
-        Ok(Self { api, moq, srt, rtmp, http, relays, demo, grace: config.grace })
+        Ok(Self { api, moq, srt, rtmp, http, relays, demo, store, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -98,6 +99,10 @@ impl App {
 
     /// Serves.
     pub(crate) fn start(self) -> Running {
+        match &self.store {
+            Some(store) => info!(database = %store, "what is to outlive a restart is kept"),
+            None => info!("no data-dir: nothing outlives a restart"),
+        }
         let (ingest, viewers, background, http) =
             (Stage::default(), Stage::default(), Stage::default(), Stage::default());
         background.spawn(report(self.api.origin.clone(), self.api.ledger.clone(), background.token()));
@@ -133,6 +138,13 @@ impl App {
             grace: self.grace,
         }
     }
+}
+
+/// The database of `folder`, which is made when it is missing.
+fn open_store(folder: &Path) -> Result<Store, StartError> {
+    let file = |source| StartError::File { key: "data-dir", path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(file)?;
+    Ok(Store::open(folder)?)
 }
 
 fn no_address(source: io::Error) -> StartError {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::store::StoreError;
 
 /// A start that failed: one line for a human, exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub(crate) enum StartError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The database cannot be used.
+    #[error("data-dir: {0}")]
+    Store(#[from] StoreError),
     /// The log filter is not one.
     #[error("log: {filter:?} is not a filter: {reason}")]
     Log {

@@ -14,6 +14,7 @@ mod ready;
 mod shutdown;
 mod signals;
 mod stage;
+mod store;
 
 use std::io::{Write as _, stderr, stdout};
 use std::process::ExitCode;

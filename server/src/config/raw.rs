@@ -23,7 +23,7 @@ pub(crate) struct Raw {
     /// How long a stop waits for sessions to end by themselves: `10s`, `500ms`, `2m`. Default: `10s`.
     #[arg(id = "grace", long = "grace", env = "MOQGATE_GRACE", value_name = "TIME")]
     pub(crate) grace: Option<Span>,
-    /// Folder for state that outlives a restart; made when missing. Nothing is stored there yet. Default: none.
+    /// Folder of the database, `moqgate.sqlite`, which outlives a restart; made when missing. Default: none, everything is in memory.
     #[arg(id = "data-dir", long = "data-dir", env = "MOQGATE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Certificate and key.
