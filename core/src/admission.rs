@@ -141,6 +141,8 @@ pub struct Grant {
     pub identity: Identity,
     /// The passphrase that an SRT peer must have used.
     pub passphrase: Option<Secret>,
+    /// The peer is a relay of ours: what it says of viewers behind it is believed. Everybody else is one viewer.
+    pub relay: bool,
 }
 
 impl Grant {
@@ -232,6 +234,7 @@ impl Admission for OpenAdmission {
             tenant: "".into(),
             identity: Identity::Anonymous(request.peer.ip()),
             passphrase: None,
+            relay: false,
         };
         Box::pin(std::future::ready(Ok(grant)))
     }

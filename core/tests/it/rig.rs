@@ -158,6 +158,7 @@ impl Admission for Keys {
             tenant: "".into(),
             identity,
             passphrase: None,
+            relay: false,
         };
         Box::pin(std::future::ready(Ok(grant)))
     }

@@ -134,6 +134,7 @@ impl Dialer {
             tenant: "".into(),
             identity: Identity::Credential(shown(url).into()),
             passphrase: None,
+            relay: true,
         };
         let stats = Arc::new(QuicStats(transport.clone()));
         let core = self.gate.open(request, grant, SystemTime::now(), Some(stats));

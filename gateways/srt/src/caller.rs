@@ -236,6 +236,7 @@ impl Caller {
             tenant: "".into(),
             identity: Identity::Credential(self.config.remote.to_string().into()),
             passphrase: None,
+            relay: false,
         };
         let link: Arc<Link> = Arc::clone(link);
         self.gate.open(request, grant, SystemTime::now(), Some(link))

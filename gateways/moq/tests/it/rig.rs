@@ -60,6 +60,7 @@ pub(crate) fn local(gate: &Gate, protocol: Protocol) -> Session {
         tenant: "".into(),
         identity: Identity::Credential("local".into()),
         passphrase: None,
+        relay: false,
     };
     gate.open(request, grant, SystemTime::now(), None)
 }
