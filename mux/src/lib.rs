@@ -4,8 +4,8 @@
 //! panics on what the network sends.
 //!
 //! ```text
-//! container bytes -> ts::Importer | flv::Importer -> event::Event -> publisher::Publisher -> moqgate_core
-//! moqgate_core -> catalog + frames -> ts::Exporter | flv::Exporter -> container bytes
+//! container bytes -> ts::Importer | flv::Importer | rtp::Importer -> event::Event -> publisher::Publisher -> moqgate_core
+//! moqgate_core -> catalog + frames -> ts::Exporter | flv::Exporter | rtp::Exporter -> container bytes
 //! ```
 //!
 //! - [`event`] is the vocabulary between importers and the publisher: a track is always announced by
@@ -13,7 +13,8 @@
 //! - [`codec`] cuts elementary streams into access units and reads what a catalog has to say about them.
 //! - [`catalog`] is the hang catalog.
 //! - [`publisher`] applies events to a broadcast: tracks, groups at keyframes, catalog, status.
-//! - [`ts`] is the MPEG transport stream, [`flv`] what RTMP carries.
+//! - [`ts`] is the MPEG transport stream, [`flv`] what RTMP carries, [`rtp`] what WebRTC carries.
+//! - [`transcode`] turns AAC into Opus for those who hear nothing else.
 
 pub mod catalog;
 pub mod codec;
@@ -22,4 +23,6 @@ mod export;
 pub mod flv;
 mod prelude;
 pub mod publisher;
+pub mod rtp;
+pub mod transcode;
 pub mod ts;
