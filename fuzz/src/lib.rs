@@ -4,15 +4,22 @@
 //! The same functions serve libFuzzer (`fuzz_targets/`) and the replay of `corpus/`, with seeded mutations, in every
 //! test run.
 
+mod flv;
 mod moq;
+mod rtmp;
 mod srt;
 mod ts;
+
+use std::collections::BTreeSet;
+
+use moqgate_mux::event::Event;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 30] = [
+    ("flv", flv::import),
     ("moq_announce_ok", moq::announce_ok),
     ("moq_announce_request", moq::announce_request),
     ("moq_announcement", moq::announcement),
@@ -28,6 +35,12 @@ pub const TARGETS: [Target; 23] = [
     ("moq_subscribe_update", moq::subscribe_update),
     ("moq_track", moq::track),
     ("moq_track_info", moq::track_info),
+    ("rtmp_amf0", rtmp::amf0),
+    ("rtmp_chunks", rtmp::chunks),
+    ("rtmp_command", rtmp::command),
+    ("rtmp_handshake", rtmp::handshake),
+    ("rtmp_key", rtmp::key),
+    ("rtmp_session", rtmp::session),
     ("srt_connection", srt::connection),
     ("srt_extensions", srt::extensions),
     ("srt_handshake", srt::handshake),
@@ -46,4 +59,16 @@ pub const TARGETS: [Target; 23] = [
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|target| target.0 == name).expect("a target has this name");
     target.1(data);
+}
+
+/// A track is told before anything happens on it, and once.
+fn follow(event: &Event, known: &mut BTreeSet<u32>) {
+    match event {
+        Event::Track(track) => assert!(known.insert(track.id.0), "a new track has a new id"),
+        Event::Config { track, .. } | Event::Frame { track, .. } => {
+            assert!(known.contains(&track.0), "its track was told");
+        }
+        Event::TrackEnd(track) => assert!(known.remove(&track.0), "its track was told"),
+        Event::Discontinuity | Event::Problem(_) => {}
+    }
 }

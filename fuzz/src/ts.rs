@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use moqgate_mux::event::Event;
 use moqgate_mux::ts::{ImportConfig, Importer};
+
+use crate::follow;
 
 pub(crate) fn import(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
@@ -11,22 +12,8 @@ pub(crate) fn import(data: &[u8]) {
     let mut known = BTreeSet::new();
     for piece in rest.chunks(usize::from(*first) * 8 + 1) {
         importer.push(piece);
-        drain(&mut importer, &mut known);
+        std::iter::from_fn(|| importer.poll()).for_each(|event| follow(&event, &mut known));
     }
     importer.finish();
-    drain(&mut importer, &mut known);
-}
-
-/// A track is told before anything happens on it, and once.
-fn drain(importer: &mut Importer, known: &mut BTreeSet<u32>) {
-    while let Some(event) = importer.poll() {
-        match event {
-            Event::Track(track) => assert!(known.insert(track.id.0), "a new track has a new id"),
-            Event::Config { track, .. } | Event::Frame { track, .. } => {
-                assert!(known.contains(&track.0), "its track was told");
-            }
-            Event::TrackEnd(track) => assert!(known.remove(&track.0), "its track was told"),
-            Event::Discontinuity | Event::Problem(_) => {}
-        }
-    }
+    std::iter::from_fn(|| importer.poll()).for_each(|event| follow(&event, &mut known));
 }

@@ -27,7 +27,8 @@ fn mutations_are_survived() {
     let set = std::env::var_os("MOQGATE_FUZZ_SECONDS").and_then(|value| value.to_str()?.parse().ok());
     let (budget, mutations) =
         set.map_or((BUDGET, MUTATIONS), |seconds| (Duration::from_secs(seconds), u64::MAX));
-    for (name, _) in TARGETS {
+    let only = std::env::var_os("MOQGATE_FUZZ_TARGET");
+    for (name, _) in TARGETS.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == *name)) {
         let began = Instant::now();
         let seeds = corpus(name);
         let rounds = (0..mutations).flat_map(|round| seeds.iter().map(move |seed| (round, seed)));

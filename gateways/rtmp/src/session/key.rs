@@ -56,12 +56,14 @@ pub fn resolve(app: &str, key: &str) -> Result<StreamName, KeyError> {
     let (app, app_query) = cut_query(app);
     let (key, key_query) = cut_query(key);
     let (mut key, mut app_query) = (clean(key, app), app_query);
+    let mut shown = Shown::default();
     if key.is_empty()
         && let Some((query, name)) = app_query.rsplit_once('/')
     {
+        let (name, more) = cut_query(name);
         (app_query, key) = (query, name);
+        shown.query(more)?;
     }
-    let mut shown = Shown::default();
     shown.query(app_query)?;
     shown.query(key_query)?;
     let joined = format!("{app}/{key}");
@@ -159,6 +161,7 @@ mod tests {
             ("live", "cam0?secret=x", token("x")),
             ("live?secret=x", "cam0", token("x")),
             ("live?secret=x/cam0", "", token("x")),
+            ("live?vhost=a/cam0?secret=x", "", token("x")),
             ("live?token=x", "cam0?token=x", token("x")),
             ("live/cam0", "?x", token("x")),
             ("live/cam0", "?token=a/b=c", token("a/b=c")),
