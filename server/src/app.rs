@@ -16,7 +16,7 @@ use crate::demo::{self, Demo};
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
 use crate::http::{self, Api, Gateways};
-use crate::ledger::Ledger;
+use crate::ledger::Rows;
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 use crate::shutdown::Running;
@@ -68,7 +68,7 @@ impl App {
         let relays: Vec<_> = config.relays.into_iter().map(|relay| bind::relay(relay, &gate)).collect();
         let api = Api {
             origin,
-            ledger: Ledger::default(),
+            rows: Rows::default(),
             refusals,
             gateways: Gateways {
                 srt: srt.as_ref().map(moqgate_srt::Listener::metrics),
@@ -105,7 +105,7 @@ impl App {
         }
         let (ingest, viewers, background, http) =
             (Stage::default(), Stage::default(), Stage::default(), Stage::default());
-        background.spawn(report(self.api.origin.clone(), self.api.ledger.clone(), background.token()));
+        background.spawn(report(self.api.origin.clone(), self.api.rows.clone(), background.token()));
         if let Some(srt) = self.srt {
             ingest.spawn(srt.run(ingest.token()));
         }
@@ -134,7 +134,7 @@ impl App {
             background,
             http,
             origin: self.api.origin,
-            ledger: self.api.ledger,
+            rows: self.api.rows,
             grace: self.grace,
         }
     }
@@ -152,7 +152,7 @@ fn no_address(source: io::Error) -> StartError {
 }
 
 /// Looks for idle rows until the token is cancelled.
-async fn report(origin: Origin, ledger: Ledger, stop: CancellationToken) {
+async fn report(origin: Origin, rows: Rows, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     loop {
         tokio::select! {
@@ -160,7 +160,7 @@ async fn report(origin: Origin, ledger: Ledger, stop: CancellationToken) {
             // 1. the stop
             () = stop.cancelled() => return,
             // 2. the report
-            _ = ticks.tick() => drop(ledger.report(&origin, Instant::now())),
+            _ = ticks.tick() => drop(rows.report(&origin, Instant::now())),
         }
     }
 }

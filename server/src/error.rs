@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::ledger::ReportError;
 use crate::store::StoreError;
 
 /// A start that failed: one line for a human, exit code 2.
@@ -51,6 +52,12 @@ pub(crate) enum StartError {
         /// What is wrong.
         reason: String,
     },
+    /// There is no ledger to read.
+    #[error("data-dir: is needed, the folder that a gateway was given")]
+    NoDataDir,
+    /// The ledger cannot be read.
+    #[error("data-dir: {0}")]
+    Report(#[from] ReportError),
     /// The passphrase has a length that no SRT peer can use.
     #[error("srt.passphrase: must have 10 to 79 bytes")]
     Passphrase,

@@ -15,6 +15,7 @@ mod shutdown;
 mod signals;
 mod stage;
 mod store;
+mod wall;
 
 use std::io::{Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -40,13 +41,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<ExitCode, StartError> {
+async fn run(mut cli: Cli) -> Result<ExitCode, StartError> {
     let mode = cli.mode;
     if mode == Some(Mode::ConfigReference) {
         let printed = stdout().write_all(config::reference::markdown().as_bytes());
         return printed
             .map(|()| ExitCode::SUCCESS)
             .map_err(|source| StartError::System { what: "print", source });
+    }
+    if let Some(command) = cli.command.take() {
+        return command.run(Config::load(cli)?).map(|()| ExitCode::SUCCESS);
     }
     let config = Config::load(cli)?;
     log::init(&config.log)?;

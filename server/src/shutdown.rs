@@ -8,7 +8,7 @@ use moqgate_core::Origin;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ledger::Ledger;
+use crate::ledger::Rows;
 use crate::readiness::Readiness;
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -34,7 +34,7 @@ pub(crate) struct Running {
     /// The directory.
     pub(crate) origin: Origin,
     /// Its account.
-    pub(crate) ledger: Ledger,
+    pub(crate) rows: Rows,
     /// How long sessions may take to end.
     pub(crate) grace: Duration,
 }
@@ -80,7 +80,7 @@ impl Running {
             stage.ended().await;
         }
         info!("stop: flush the ledger");
-        self.ledger.flush(&self.origin);
+        self.rows.flush(&self.origin);
         self.http.stop();
         let _ = tokio::time::timeout(LAST_ANSWERS, self.http.ended()).await;
         self.http.abandon();
@@ -134,7 +134,7 @@ mod tests {
             background: Stage::default(),
             http: Stage::default(),
             origin: Origin::new(OriginConfig::default()),
-            ledger: Ledger::default(),
+            rows: Rows::default(),
             grace: Duration::from_secs(10),
         }
     }

@@ -24,7 +24,7 @@ pub(crate) struct Raw {
     #[arg(id = "grace", long = "grace", env = "MOQGATE_GRACE", value_name = "TIME")]
     pub(crate) grace: Option<Span>,
     /// Folder of the database, `moqgate.sqlite`, which outlives a restart; made when missing. Default: none, everything is in memory.
-    #[arg(id = "data-dir", long = "data-dir", env = "MOQGATE_DATA_DIR", value_name = "DIR")]
+    #[arg(id = "data-dir", long = "data-dir", global = true, env = "MOQGATE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Certificate and key.
     #[command(flatten)]

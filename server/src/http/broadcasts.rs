@@ -8,7 +8,7 @@ use moqgate_core::{BroadcastSnapshot, TrackStatus};
 use serde::Serialize;
 
 use super::Api;
-use super::time::rfc3339;
+use crate::wall::rfc3339;
 
 /// The answer.
 #[derive(Serialize)]

@@ -12,7 +12,6 @@ mod pages;
 mod problem;
 mod sessions;
 mod slo;
-mod time;
 pub(crate) mod usage;
 
 use std::future::Future;
@@ -27,7 +26,7 @@ use moqgate_core::Origin;
 use tokio::net::TcpListener;
 
 use crate::entrance::Refusals;
-use crate::ledger::Ledger;
+use crate::ledger::Rows;
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 pub(crate) use certificate::router as certificate_router;
@@ -40,7 +39,7 @@ pub(crate) struct Api {
     /// The directory and its meter.
     pub(crate) origin: Origin,
     /// What the meter has dropped.
-    pub(crate) ledger: Ledger,
+    pub(crate) rows: Rows,
     /// Who was turned away.
     pub(crate) refusals: Refusals,
     /// What the gateways count.

@@ -11,8 +11,8 @@ use moqgate_core::{KillReason, SessionSnapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::time::rfc3339;
 use super::{Api, Problem};
+use crate::wall::rfc3339;
 
 /// Integers below 2^53 are exact.
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;

@@ -9,8 +9,8 @@ use moqgate_core::Path;
 use moqgate_core::usage::{GaugeTotals, Row, SessionTotals, Snapshot, Totals};
 use serde::{Deserialize, Serialize};
 
-use super::time::rfc3339;
 use super::{Api, Problem};
+use crate::wall::rfc3339;
 
 /// The query of the request.
 #[derive(Deserialize)]

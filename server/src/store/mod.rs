@@ -56,6 +56,13 @@ impl Store {
         Ok(store)
     }
 
+    /// The database in `folder`, which somebody else made and may be working with.
+    pub(crate) fn existing(folder: &Path) -> Result<Self, StoreError> {
+        let store = Self { file: folder.join(FILE) };
+        store.migrate(&mut store.connect()?)?;
+        Ok(store)
+    }
+
     /// A connection that reads and writes. It may block its thread for as long as the disk does, and on another writer
     /// for [`BUSY_TIMEOUT`].
     pub(crate) fn connect(&self) -> Result<Connection, StoreError> {

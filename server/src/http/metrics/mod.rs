@@ -28,7 +28,7 @@ pub(super) async fn exposition(State(api): State<Api>) -> ([(HeaderName, &'stati
         Kind::Gauge,
         [(Labels::default(), broadcasts.len())],
     );
-    let (snapshot, dropped) = api.ledger.read(&api.origin);
+    let (snapshot, dropped) = api.rows.read(&api.origin);
     usage::write(&mut page, &snapshot, &dropped, api.metrics_per_broadcast);
     usage::write_sessions(&mut page, &snapshot);
     link::write(&mut page, &api.origin.sessions(), api.metrics_per_broadcast);

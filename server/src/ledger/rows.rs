@@ -34,7 +34,7 @@ impl Sides {
 
 /// The account of one origin. Clones are the same account.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Account>>);
+pub(crate) struct Rows(Arc<Mutex<Account>>);
 
 #[derive(Debug, Default)]
 struct Account {
@@ -43,7 +43,7 @@ struct Account {
     dropped: Sums,
 }
 
-impl Ledger {
+impl Rows {
     /// All rows that are in memory, and the sums of those that are not, such that each is in exactly one of them.
     pub(crate) fn read(&self, origin: &Origin) -> (Snapshot, Sums) {
         let account = self.lock();
@@ -152,38 +152,38 @@ mod tests {
             .expect("it is open");
     }
 
-    fn bytes(ledger: &Ledger, origin: &Origin) -> (u64, u64) {
-        let (snapshot, dropped) = ledger.read(origin);
+    fn bytes(rows: &Rows, origin: &Origin) -> (u64, u64) {
+        let (snapshot, dropped) = rows.read(origin);
         let live = snapshot.usage.iter().map(|row| row.ingress.bytes).sum();
         (live, dropped.values().map(|sides| sides.ingress.bytes).sum())
     }
 
     #[tokio::test]
     async fn a_row_is_dropped_after_an_idle_hour_and_stays_in_the_sums() {
-        let (ledger, origin) = (Ledger::default(), Origin::new(OriginConfig::default()));
+        let (rows, origin) = (Rows::default(), Origin::new(OriginConfig::default()));
         let start = Instant::now();
         publish(&origin, start).await;
-        assert_eq!(ledger.report(&origin, start), []);
+        assert_eq!(rows.report(&origin, start), []);
         // Somebody else publishes there half an hour later: the hour begins again.
         let half = start + ROW_IDLE_MAX / 2;
         publish(&origin, half).await;
-        assert_eq!(ledger.report(&origin, half), []);
-        assert_eq!(ledger.report(&origin, start + ROW_IDLE_MAX), []);
-        assert_eq!(bytes(&ledger, &origin), (2 * BYTES, 0));
+        assert_eq!(rows.report(&origin, half), []);
+        assert_eq!(rows.report(&origin, start + ROW_IDLE_MAX), []);
+        assert_eq!(bytes(&rows, &origin), (2 * BYTES, 0));
 
-        let gone = ledger.report(&origin, half + ROW_IDLE_MAX);
+        let gone = rows.report(&origin, half + ROW_IDLE_MAX);
         assert_eq!(gone.iter().map(|row| row.ingress.bytes).collect::<Vec<_>>(), [2 * BYTES]);
-        assert_eq!(bytes(&ledger, &origin), (0, 2 * BYTES));
+        assert_eq!(bytes(&rows, &origin), (0, 2 * BYTES));
 
         publish(&origin, half + ROW_IDLE_MAX).await;
-        assert_eq!(bytes(&ledger, &origin), (BYTES, 2 * BYTES));
+        assert_eq!(bytes(&rows, &origin), (BYTES, 2 * BYTES));
     }
 
     #[tokio::test]
     async fn a_row_that_was_never_looked_at_is_not_idle() {
-        let (ledger, origin) = (Ledger::default(), Origin::new(OriginConfig::default()));
+        let (rows, origin) = (Rows::default(), Origin::new(OriginConfig::default()));
         let start = Instant::now();
         publish(&origin, start).await;
-        assert_eq!(ledger.report(&origin, start + 2 * ROW_IDLE_MAX), []);
+        assert_eq!(rows.report(&origin, start + 2 * ROW_IDLE_MAX), []);
     }
 }
