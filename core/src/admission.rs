@@ -6,9 +6,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
-use crate::Path;
+use crate::{Path, Pattern};
 
 /// How a session is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,15 +125,28 @@ pub enum Identity {
     Credential(Arc<str>),
 }
 
+/// What a session may use up. It is ended when it passes one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// What it may publish, in payload bits per second over the window of whoever watches over it.
+    pub bitrate: Option<u64>,
+    /// How many may watch with this credential, and how many may watch what is published with it.
+    pub viewers: Option<u64>,
+    /// How long it may last.
+    pub duration: Option<Duration>,
+}
+
 /// What a session may do. Only a grant opens a session.
 #[derive(Debug, Clone)]
 pub struct Grant {
     /// What the session sees as its root (MoQ); the peer's paths are relative to it.
     pub root: Path,
-    /// Prefixes below which it may publish.
-    pub publish: Vec<Path>,
-    /// Prefixes below which it may watch.
-    pub subscribe: Vec<Path>,
+    /// The broadcast that is meant, where the peer named it by its credential alone.
+    pub path: Option<Path>,
+    /// What it may publish.
+    pub publish: Vec<Pattern>,
+    /// What it may watch.
+    pub subscribe: Vec<Pattern>,
     /// The label that splits usage.
     pub tier: Arc<str>,
     /// Who pays.
@@ -141,21 +155,49 @@ pub struct Grant {
     pub identity: Identity,
     /// The passphrase that an SRT peer must have used.
     pub passphrase: Option<Secret>,
+    /// When it ends. Whoever watches over the sessions ends this one then.
+    pub expires: Option<SystemTime>,
+    /// What it may use up.
+    pub limits: Limits,
     /// The peer is a relay of ours: what it says of viewers behind it is believed. Everybody else is one viewer.
     pub relay: bool,
 }
 
 impl Grant {
+    /// Lets `identity` in and do nothing.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            root: Path::root(),
+            path: None,
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+            tier: "".into(),
+            tenant: "".into(),
+            identity,
+            passphrase: None,
+            expires: None,
+            limits: Limits::default(),
+            relay: false,
+        }
+    }
+
+    /// Lets `identity` do everything.
+    #[must_use]
+    pub fn everything(identity: Identity) -> Self {
+        Self { publish: vec![Pattern::all()], subscribe: vec![Pattern::all()], ..Self::new(identity) }
+    }
+
     /// Whether the session may publish `path`.
     #[must_use]
     pub fn may_publish(&self, path: &Path) -> bool {
-        self.publish.iter().any(|prefix| path.has_prefix(prefix))
+        self.publish.iter().any(|pattern| pattern.matches(path))
     }
 
     /// Whether the session may watch `path`.
     #[must_use]
     pub fn may_subscribe(&self, path: &Path) -> bool {
-        self.subscribe.iter().any(|prefix| path.has_prefix(prefix))
+        self.subscribe.iter().any(|pattern| pattern.matches(path))
     }
 }
 
@@ -225,16 +267,9 @@ pub struct OpenAdmission;
 
 impl Admission for OpenAdmission {
     fn admit<'a>(&'a self, request: &'a Request) -> AdmissionFuture<'a> {
-        let everything = vec![Path::root()];
         let grant = Grant {
             root: if request.direction == Direction::Both { request.path.clone() } else { Path::root() },
-            publish: everything.clone(),
-            subscribe: everything,
-            tier: "".into(),
-            tenant: "".into(),
-            identity: Identity::Anonymous(request.peer.ip()),
-            passphrase: None,
-            relay: false,
+            ..Grant::everything(Identity::Anonymous(request.peer.ip()))
         };
         Box::pin(std::future::ready(Ok(grant)))
     }

@@ -16,6 +16,7 @@ mod frame;
 mod group;
 mod origin;
 mod path;
+mod pattern;
 mod session;
 mod subscription;
 mod time;
@@ -24,8 +25,8 @@ pub mod usage;
 mod waiters;
 
 pub use admission::{
-    Admission, AdmissionFuture, Credential, Denied, DenyReason, Direction, Grant, Identity, OpenAdmission,
-    Protocol, Request, Secret,
+    Admission, AdmissionFuture, Credential, Denied, DenyReason, Direction, Grant, Identity, Limits,
+    OpenAdmission, Protocol, Request, Secret,
 };
 pub use broadcast::{
     BroadcastConsumer, BroadcastInfo, BroadcastProducer, BroadcastSnapshot, Cost, CreateTrackError, Route,
@@ -38,7 +39,8 @@ pub use origin::{
     PublishError, PublishOptions,
 };
 pub use path::{Path, PathError};
-pub use session::{Gate, KillReason, LinkStats, Session, SessionSnapshot};
+pub use pattern::{Pattern, PatternError};
+pub use session::{Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
 pub use subscription::{Start, Subscription};
 pub use time::Timestamp;
 pub use track::{CreateGroupError, TrackClosed, TrackConsumer, TrackError, TrackInfo, TrackProducer};

@@ -43,8 +43,16 @@ pub enum KillReason {
     Operator,
     /// Its publisher came back on another connection.
     TakenOver,
-    /// Its credential expired or was revoked.
+    /// Its credential expired.
     Expired,
+    /// Its credential was revoked.
+    Revoked,
+    /// It published more per second than it may.
+    Bitrate,
+    /// More watch than may.
+    Viewers,
+    /// Its minutes are used up.
+    Minutes,
 }
 
 impl fmt::Display for KillReason {
@@ -52,7 +60,11 @@ impl fmt::Display for KillReason {
         f.write_str(match self {
             Self::Operator => "ended by the operator",
             Self::TakenOver => "the publisher came back on another connection",
-            Self::Expired => "the credential is no longer valid",
+            Self::Expired => "the credential has expired",
+            Self::Revoked => "the credential was revoked",
+            Self::Bitrate => "the bitrate is above the limit of the credential",
+            Self::Viewers => "more watch than the credential allows",
+            Self::Minutes => "the minutes of the credential are used up",
         })
     }
 }
@@ -84,6 +96,19 @@ pub struct SessionSnapshot {
     pub since: Duration,
     /// What its gateway measures.
     pub link: Vec<(&'static str, f64)>,
+}
+
+/// A live session, as whoever watches over sessions sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionView<'a> {
+    /// The id, unique for the life of the process.
+    pub id: &'a Arc<str>,
+    /// What it asked for.
+    pub request: &'a Request,
+    /// What it may do.
+    pub grant: &'a Grant,
+    /// When it was opened, as a time since the Unix epoch.
+    pub since: Duration,
 }
 
 /// Every live session of an origin.
@@ -135,7 +160,7 @@ impl Gate {
     #[must_use]
     pub fn open(
         &self,
-        request: Request,
+        mut request: Request,
         grant: Grant,
         now: SystemTime,
         link: Option<Arc<dyn LinkStats>>,
@@ -143,6 +168,9 @@ impl Gate {
         let origin = &self.origin.shared;
         let gauge = origin.registry.session_gauge(&grant.tier, request.protocol);
         gauge.open();
+        if let Some(path) = &grant.path {
+            request.path = path.clone();
+        }
         let number = origin.sessions.next.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(SessionShared {
             number,
@@ -176,6 +204,12 @@ impl Session {
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.shared.grant
+    }
+
+    /// The broadcast that it is about: what it asked for, or what its grant says that it meant.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.request.path
     }
 
     /// Publishes for this session.
@@ -246,6 +280,10 @@ impl SessionShared {
         wake_all(&mut woken);
     }
 
+    fn view(&self) -> SessionView<'_> {
+        SessionView { id: &self.id, request: &self.request, grant: &self.grant, since: self.since }
+    }
+
     fn snapshot(&self) -> SessionSnapshot {
         SessionSnapshot {
             id: Arc::clone(&self.id),
@@ -280,6 +318,18 @@ impl Sessions {
     pub(crate) fn kill(&self, id: &str, reason: KillReason) -> bool {
         let session = self.lock().values().filter_map(Weak::upgrade).find(|session| &*session.id == id);
         session.inspect(|session| session.kill(reason)).is_some()
+    }
+
+    pub(crate) fn enforce(&self, mut verdict: impl FnMut(&SessionView<'_>) -> Option<KillReason>) -> usize {
+        let live: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let mut ended = 0;
+        for session in live {
+            if let Some(reason) = verdict(&session.view()) {
+                session.kill(reason);
+                ended += 1;
+            }
+        }
+        ended
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Weak<SessionShared>>> {

@@ -16,7 +16,7 @@ pub use consumer::{ConsumeError, OriginConsumer};
 pub use producer::{OriginProducer, PublishError, PublishOptions};
 
 use crate::{
-    BroadcastSnapshot, KillReason, Path, SessionSnapshot,
+    BroadcastSnapshot, KillReason, Path, SessionSnapshot, SessionView,
     broadcast::BroadcastShared,
     session::Sessions,
     track::Retention,
@@ -107,6 +107,12 @@ impl Origin {
     #[must_use]
     pub fn kill(&self, session: &str, reason: KillReason) -> bool {
         self.shared.sessions.kill(session, reason)
+    }
+
+    /// Shows every live session to `verdict`, in the order in which they came, and ends those that it gives a reason
+    /// for. Returns how many that were.
+    pub fn enforce(&self, verdict: impl FnMut(&SessionView<'_>) -> Option<KillReason>) -> usize {
+        self.shared.sessions.enforce(verdict)
     }
 
     /// Reads all usage, or that of one path.

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use moqgate_core::{
     Admission, AdmissionFuture, BroadcastProducer, Credential, Direction, Frame, FrameSink, Gate, Grant,
-    Identity, OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions, Request, Session,
+    Identity, OpenAdmission, Origin, OriginConfig, Path, Pattern, Protocol, PublishOptions, Request, Session,
     Timestamp, TrackInfo, TrackProducer,
     usage::{Row, Totals},
 };
@@ -149,16 +149,12 @@ impl Admission for Keys {
         } else {
             Identity::Credential(key.as_str().into())
         };
-        let paths = vec![if key.is_empty() { Path::root() } else { at("live") }];
+        let paths = vec![if key.is_empty() { Pattern::all() } else { Pattern::below(&at("live")) }];
         let grant = Grant {
-            root: Path::root(),
             publish: paths.clone(),
             subscribe: paths,
             tier: key.as_str().into(),
-            tenant: "".into(),
-            identity,
-            passphrase: None,
-            relay: false,
+            ..Grant::new(identity)
         };
         Box::pin(std::future::ready(Ok(grant)))
     }

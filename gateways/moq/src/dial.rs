@@ -126,16 +126,8 @@ impl Dialer {
             peer: transport.peer(),
         };
         // The operator named this peer: no admission is asked.
-        let grant = Grant {
-            root: Path::root(),
-            publish: vec![Path::root()],
-            subscribe: vec![Path::root()],
-            tier: "".into(),
-            tenant: "".into(),
-            identity: Identity::Credential(shown(url).into()),
-            passphrase: None,
-            relay: true,
-        };
+        let identity = Identity::Credential(shown(url).into());
+        let grant = Grant { relay: true, ..Grant::everything(identity) };
         let stats = Arc::new(QuicStats(transport.clone()));
         let core = self.gate.open(request, grant, SystemTime::now(), Some(stats));
         let link = Arc::new(Link::new(transport, version, hop, setup, &core, self.metrics.counters()));

@@ -20,7 +20,7 @@ use crate::tls::{CertificateError, CertificateHash, Certificates, RENEWAL_CHECK}
 use crate::transport::{
     ALPN_WEBTRANSPORT, Established, Purpose, Session, WebRequest, endpoint, transport_config,
 };
-use crate::wire::{ProbeSupport, SessionCode, Setup, Version};
+use crate::wire::{ProbeSupport, Role, SessionCode, Setup, Version};
 
 /// QUIC and HTTP/3 handshakes under way at once. Until they are through, peers cost us and prove nothing.
 const HANDSHAKES_MAX: usize = 512;
@@ -289,6 +289,14 @@ impl Host {
                 return Err(denied.to_string());
             }
         };
+        if setup.role() == Role::Publisher && grant.publish.is_empty() {
+            transport.close(SessionCode::UNAUTHORIZED.0, "the credential may not publish").await;
+            return Err("a publisher whose credential may not publish".into());
+        }
+        if setup.role() == Role::Subscriber && grant.subscribe.is_empty() {
+            transport.close(SessionCode::UNAUTHORIZED.0, "the credential may not watch").await;
+            return Err("a viewer whose credential may not watch".into());
+        }
         Ok(Agreed { established, version, setup, request, grant })
     }
 }

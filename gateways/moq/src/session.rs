@@ -104,14 +104,21 @@ pub(crate) async fn run(
     let (code, reason) = match &end {
         End::Closed(_) => (SessionCode::NO_ERROR, String::new()),
         End::Violated(violation) => (violation.code, violation.reason.clone()),
-        End::Killed(KillReason::Expired) => (SessionCode::UNAUTHORIZED, KillReason::Expired.to_string()),
-        End::Killed(reason) => (SessionCode::NO_ERROR, reason.to_string()),
+        End::Killed(reason) => (killed_code(*reason), reason.to_string()),
         End::Stopped => (driver.farewell.code, "going away".to_owned()),
     };
     // Streams are reset before the connection closes over them.
     drop(driver);
     link.transport.close(code.0, &reason).await;
     end
+}
+
+/// Who is ended from outside must not take it for a clean end, and come back at once.
+fn killed_code(reason: KillReason) -> SessionCode {
+    match reason {
+        KillReason::TakenOver => SessionCode::NO_ERROR,
+        _ => SessionCode::UNAUTHORIZED,
+    }
 }
 
 struct Driver {

@@ -100,7 +100,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let end = connection.run(&shutdown).await;
     connection.stop();
     report(&connection.shared, peer, &end);
-    if matches!(end, End::Session(_) | End::Refused(_) | End::Finished) {
+    if matches!(end, End::Session(_) | End::Refused(_) | End::Finished | End::Killed(_)) {
         connection.linger().await;
     }
 }
@@ -125,7 +125,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return End::Stopping,
-                reason = killed(session) => return End::Killed(reason),
+                reason = killed(session) => {
+                    self.say_why(reason).await;
+                    return End::Killed(reason);
+                }
                 () = sleep_until(timeout) => {
                     if let Err(end) = self.handle_timeout(Instant::now()) {
                         return end;
@@ -230,6 +233,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Tells a peer that is ended from outside what ffmpeg and OBS show to their user.
+    async fn say_why(&mut self, reason: KillReason) {
+        let direction = match &self.live {
+            Some(Live { media: Media::Out(_), .. }) => Direction::Subscribe,
+            Some(Live { media: Media::In(_), .. }) | None => Direction::Publish,
+        };
+        self.session.end(&Refusal::new(direction, DenyReason::Forbidden, reason.to_string()));
+        // A peer that does not read any more cannot be told.
+        self.flush().await.ok();
+    }
+
     fn stop(&mut self) {
         let Some(Live { path, media, session }) = self.live.take() else { return };
         info!(peer = %self.peer, %path, "RTMP peer left");
@@ -272,11 +286,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// Decides about a peer, and opens what it publishes or plays.
 async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) -> Result<Live, Denied> {
-    let path = ask.name.path;
     let request = Request {
         protocol: Protocol::Rtmp,
         direction: ask.direction,
-        path: path.clone(),
+        path: ask.name.path,
         credential: ask.name.credential,
         peer,
     };
@@ -285,6 +298,7 @@ async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) ->
         Err(_) => return Err(denied(DenyReason::Unavailable, "admission took too long")),
     };
     let session = shared.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
+    let path = session.path().clone();
     let media = if ask.direction == Direction::Publish {
         Media::In(Box::new(publish(&session, &path, link)?))
     } else {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
-    BroadcastProducer, Direction, Gate, Path, Protocol, PublishError, PublishOptions, Request, Secret,
-    Session,
+    BroadcastProducer, Direction, Gate, Protocol, PublishError, PublishOptions, Request, Secret, Session,
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -106,15 +105,15 @@ impl Judge {
         let link = Arc::<Link>::default();
         let session = self.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
         let role = match call.stream.mode {
-            Mode::Publish => Role::Publish(publish(&session, &call.stream.path)?),
-            Mode::Request => self.play_wait_allows(&session, &call.stream.path).map(|()| Role::Play)?,
+            Mode::Publish => Role::Publish(publish(&session)?),
+            Mode::Request => self.play_wait_allows(&session).map(|()| Role::Play)?,
         };
         Ok(Box::new(Admitted { session, role, link, crypto }))
     }
 
     /// Whether a player is let in before anybody knows that there will be something to play.
-    fn play_wait_allows(&self, session: &Session, path: &Path) -> Result<(), Refusal> {
-        let consumer = session.consumer();
+    fn play_wait_allows(&self, session: &Session) -> Result<(), Refusal> {
+        let (consumer, path) = (session.consumer(), session.path());
         if !consumer.may_subscribe(path) {
             return Err((Reject::Forbidden, "not allowed to watch this path".to_owned()));
         }
@@ -125,8 +124,8 @@ impl Judge {
     }
 }
 
-fn publish(session: &Session, path: &Path) -> Result<BroadcastProducer, Refusal> {
-    session.publisher().publish(path, PublishOptions::default(), Instant::now()).map_err(|error| {
+fn publish(session: &Session) -> Result<BroadcastProducer, Refusal> {
+    session.publisher().publish(session.path(), PublishOptions::default(), Instant::now()).map_err(|error| {
         let reject = match error {
             PublishError::Busy => Reject::Conflict,
             PublishError::Forbidden | _ => Reject::Forbidden,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
-    Credential, Direction, Gate, Grant, Identity, Path, Protocol, PublishError, PublishOptions, Request,
-    Session,
+    Credential, Direction, Gate, Grant, Identity, Path, Pattern, Protocol, PublishError, PublishOptions,
+    Request, Session,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -222,22 +222,14 @@ impl Caller {
     fn session(&self, peer: SocketAddr, link: &Arc<Link>) -> Session {
         let path = &self.config.path;
         let (direction, publish, subscribe) = match self.config.way {
-            Way::Push => (Direction::Subscribe, vec![], vec![path.clone()]),
-            Way::Pull => (Direction::Publish, vec![path.clone()], vec![]),
+            Way::Push => (Direction::Subscribe, vec![], vec![Pattern::exact(path)]),
+            Way::Pull => (Direction::Publish, vec![Pattern::exact(path)], vec![]),
         };
         let credential = Credential::None;
         let request = Request { protocol: Protocol::Srt, direction, path: path.clone(), credential, peer };
         // The operator wrote it down, which is all the admission that it needs.
-        let grant = Grant {
-            root: Path::root(),
-            publish,
-            subscribe,
-            tier: "".into(),
-            tenant: "".into(),
-            identity: Identity::Credential(self.config.remote.to_string().into()),
-            passphrase: None,
-            relay: false,
-        };
+        let identity = Identity::Credential(self.config.remote.to_string().into());
+        let grant = Grant { publish, subscribe, ..Grant::new(identity) };
         let link: Arc<Link> = Arc::clone(link);
         self.gate.open(request, grant, SystemTime::now(), Some(link))
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::{Gate, Path};
+use moqgate_core::Gate;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,7 +93,7 @@ impl Listener {
 struct Port {
     wire: Wire,
     acceptor: Acceptor,
-    routes: HashMap<CallKey, PendingRoute>,
+    routes: HashMap<CallKey, Route>,
     lines: HashMap<u32, Line>,
     /// Connections by place, for the limit.
     places: HashMap<IpAddr, usize>,
@@ -127,12 +127,6 @@ impl LogLimit {
         self.lines += 1;
         self.lines <= REFUSALS_LOGGED
     }
-}
-
-/// What the handshake's state machine does not need to know of a pending caller.
-struct PendingRoute {
-    route: Route,
-    path: Path,
 }
 
 impl Port {
@@ -266,7 +260,7 @@ impl Port {
             self.refuse(key, route, Reject::Overload, "the limit of connections is reached", now);
             return;
         }
-        self.routes.insert(key, PendingRoute { route, path: call.stream.path.clone() });
+        self.routes.insert(key, route);
         let (judge, decisions, shutdown) = (self.judge.clone(), self.decisions.0.clone(), shutdown.clone());
         self.tasks.spawn(async move {
             if let Some(decision) = shutdown.run_until_cancelled(judge.decide(call)).await {
@@ -277,18 +271,19 @@ impl Port {
 
     fn decide(&mut self, decision: Decision, now: Instant) {
         let Decision { key, outcome } = decision;
-        let Some(PendingRoute { route, path }) = self.routes.remove(&key) else { return };
+        let Some(route) = self.routes.remove(&key) else { return };
         match outcome {
-            Ok(admitted) => self.admit(key, route, path, *admitted, now),
+            Ok(admitted) => self.admit(key, route, *admitted, now),
             Err((reject, detail)) => self.refuse(key, route, reject, &detail, now),
         }
         self.metrics.waiting.store(self.acceptor.waiting() as u64, Relaxed);
     }
 
-    fn admit(&mut self, key: CallKey, route: Route, path: Path, admitted: Admitted, now: Instant) {
+    fn admit(&mut self, key: CallKey, route: Route, admitted: Admitted, now: Instant) {
         let local_id = self.fresh_id();
         let Some(accepted) = self.acceptor.accept(key, local_id, now) else { return };
         let Admitted { session, role, link, crypto } = admitted;
+        let path = session.path().clone();
         let ending = EndingGuard::new(local_id, self.endings.0.clone());
         let terms = accepted.terms;
         let (media, who) = match role {

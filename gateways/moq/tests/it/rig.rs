@@ -52,16 +52,7 @@ pub(crate) fn local(gate: &Gate, protocol: Protocol) -> Session {
         credential: Credential::None,
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
     };
-    let grant = Grant {
-        root: Path::root(),
-        publish: vec![Path::root()],
-        subscribe: vec![Path::root()],
-        tier: "".into(),
-        tenant: "".into(),
-        identity: Identity::Credential("local".into()),
-        passphrase: None,
-        relay: false,
-    };
+    let grant = Grant::everything(Identity::Credential("local".into()));
     gate.open(request, grant, SystemTime::now(), None)
 }
 

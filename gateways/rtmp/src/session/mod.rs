@@ -175,6 +175,16 @@ impl Session {
         }
     }
 
+    /// Ends publishing or playing with an error status. Nothing more is read.
+    pub fn end(&mut self, why: &Refusal) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Publishing(Publishing { stream, .. }) | State::Playing(Playing { stream, .. }) => {
+                self.wire.status(stream, "error", why.code, &why.description);
+            }
+            State::Handshake(_) | State::Connect(_) | State::Start(_) | State::Deciding(_) | State::Over => {}
+        }
+    }
+
     /// Sends a tag to a player; without one it does nothing.
     pub fn send(&mut self, tag: Tag) {
         if let State::Playing(playing) = &self.state {
