@@ -13,6 +13,7 @@
 //! - [`codec`] cuts elementary streams into access units and reads what a catalog has to say about them.
 //! - [`catalog`] is the hang catalog.
 //! - [`publisher`] applies events to a broadcast: tracks, groups at keyframes, catalog, status.
+//! - [`play`] reads a broadcast for a player.
 //! - [`ts`] is the MPEG transport stream, [`flv`] what RTMP carries, [`rtp`] what WebRTC carries.
 //! - [`transcode`] turns AAC into Opus for those who hear nothing else.
 
@@ -21,6 +22,7 @@ pub mod codec;
 pub mod event;
 mod export;
 pub mod flv;
+pub mod play;
 mod prelude;
 pub mod publisher;
 pub mod rtp;

@@ -8,9 +8,7 @@
 //! player's own buffer is filled first, with as much as was negotiated. When the connection does not take it, frames
 //! stay in the model, and whoever is too far behind goes on with a newer group.
 
-mod order;
 mod pace;
-mod reader;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,8 +16,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::{BroadcastConsumer, Path, Session, Start, Subscription, Timestamp};
+use moqgate_core::{BroadcastConsumer, Path, Session, Subscription};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
+use moqgate_mux::play::{Bounds, PlayConfig, Readers};
 use moqgate_mux::ts::{ExportConfig, Exporter};
 use tracing::{debug, warn};
 
@@ -27,24 +26,25 @@ use crate::accept::Terms;
 use crate::feed::FeedWriter;
 use crate::ingest::EndingGuard;
 use pace::Pace;
-use reader::Reader;
 
-/// Media that a player may be behind, beyond what it was when it began, before it skips to a newer group,
-/// microseconds.
-const BEHIND_MAX: i64 = 1_000_000;
-/// How long a track may take to be there: publishers of native broadcasts are asked for it first.
+/// How players read: the queue never looks further ahead than its horizon, its bounds hold where time stamps lie; half
+/// a second of a contribution feed.
+const READING: PlayConfig = PlayConfig {
+    bounds: Bounds { frames: 512, bytes: 4 << 20 },
+    sound_lead: Duration::ZERO,
+    behind_max: Duration::from_secs(1),
+    paced: true,
+};
+/// How far beyond what is due frames are taken from the model, microseconds: a timer's delay.
+const AHEAD: i64 = 20_000;
+/// How long the catalog may take to be there: publishers of native broadcasts are asked for it first.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
 /// How long the start waits for the first frame of every track.
 const START_WAIT: Duration = Duration::from_millis(500);
-/// Sound is read from a little before the picture, since groups begin where they like.
-const START_MARGIN: Duration = Duration::from_millis(500);
 /// Bytes of a packet of a transport stream.
 const TS_PACKET: usize = 188;
 /// Packets in a payload, by custom.
 const TS_PACKETS: usize = 7;
-/// Most readers of one player: what a catalog may list, three times.
-const READERS_MAX: usize = 3 * catalog::RENDITIONS_MAX;
-
 /// What the listener or the caller settled about a player.
 #[derive(Debug)]
 pub(crate) struct Play {
@@ -114,13 +114,11 @@ struct Player<'a> {
     play: &'a Play,
     broadcast: &'a BroadcastConsumer,
     catalog: CatalogReader,
-    readers: Vec<Reader>,
+    readers: Readers,
     exporter: &'a mut Exporter,
     pace: Pace,
     /// When the first frame is sent, whatever is missing.
     start_by: Option<Instant>,
-    /// What the first reader was behind when it began or skipped.
-    baseline: Option<i64>,
     /// Payloads that the feed had no room for: at most one frame.
     pending: VecDeque<Bytes>,
 }
@@ -136,11 +134,10 @@ impl<'a> Player<'a> {
             play,
             broadcast,
             catalog,
-            readers: Vec::new(),
+            readers: Readers::new(READING),
             exporter,
             pace: Pace::new(play.lead),
             start_by: None,
-            baseline: None,
             pending: VecDeque::new(),
         }
     }
@@ -181,76 +178,19 @@ impl<'a> Player<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.readers.iter().all(Reader::is_over) && self.catalog.is_ended() && self.pending.is_empty()
+        self.readers.is_over() && self.catalog.is_ended() && self.pending.is_empty()
     }
 
     /// Reads what the catalog lists and the container can carry, and nothing else any more.
-    async fn follow(&mut self, mut catalog: Catalog) {
-        self.exporter.catalog(&catalog);
-        let (mut names, rest): (Vec<_>, Vec<_>) = self
-            .exporter
-            .tracks()
-            .map(str::to_owned)
-            .partition(|name| catalog.video.renditions.contains_key(name.as_str()));
-        // The picture first: everything else begins beside it.
-        names.extend(rest);
-        self.readers.retain(|reader| names.contains(&reader.name));
-        for name in names.into_iter().take(READERS_MAX) {
-            let known = self.readers.iter().any(|reader| reader.name == name);
-            if known || self.subscribe(&name, &catalog).await {
-                continue;
-            }
-            // The container must not wait for it.
-            catalog.video.renditions.remove(&name);
-            catalog.audio.renditions.remove(&name);
-            catalog.mpegts.tracks.remove(&name);
+    async fn follow(&mut self, catalog: Catalog) {
+        let horizon = horizon(&self.pace);
+        let following =
+            self.readers.follow(self.broadcast, catalog, self.exporter, horizon, tokio::time::sleep);
+        for (track, why) in following.await {
+            warn!(path = %self.play.path, track, %why, "not played");
         }
-        self.exporter.catalog(&catalog);
-    }
-
-    /// Begins to read a track. `false`: it cannot be had.
-    async fn subscribe(&mut self, name: &str, catalog: &Catalog) -> bool {
-        let video = catalog.video.renditions.get(name);
-        let depth = video.map_or(0.0, |video| {
-            video.framerate.unwrap_or_default() * f64::from(video.jitter.unwrap_or_default()) / 1e3
-        });
-        let (floor, age) = if video.is_some() { (Timestamp::ZERO, None) } else { self.beside_video().await };
-        let (start, max_age) = age.map_or((Start::Latest, Duration::ZERO), |age| (Start::WithinAge, age));
-        let subscription = Subscription { max_age, start, ..Subscription::default() };
-        let track = tokio::time::timeout(SUBSCRIBE_LIMIT, self.broadcast.subscribe(name, subscription)).await;
-        match track {
-            Ok(Ok(track)) => {
-                let reader =
-                    Reader::new(name.to_owned(), video.is_some(), depth.round() as usize, floor, track);
-                self.readers.push(reader);
-                self.start_by.get_or_insert_with(|| Instant::now() + START_WAIT);
-                return true;
-            }
-            Ok(Err(error)) => debug!(path = %self.play.path, track = name, %error, "not played"),
-            Err(_) => {
-                warn!(path = %self.play.path, track = name, "not played: its publisher does not answer")
-            }
-        }
-        false
-    }
-
-    /// Where a track begins that goes with the picture: at its first frame, and how long ago that was.
-    async fn beside_video(&mut self) -> (Timestamp, Option<Duration>) {
-        let Some(video) = self.readers.iter_mut().find(|reader| reader.video) else {
-            return (Timestamp::ZERO, None);
-        };
-        let horizon = self.pace.horizon(Instant::now());
-        let first = poll_fn(|cx| {
-            let more = video.head().is_some() || video.fill(horizon, cx);
-            if more { Poll::Ready(()) } else { Poll::Pending }
-        });
-        tokio::time::timeout(START_WAIT, first).await.ok();
-        match video.head_pts() {
-            Some(first) => {
-                let age = Duration::from_micros(video.backlog().max(0).unsigned_abs());
-                (first, Some(age + START_MARGIN))
-            }
-            None => (Timestamp::ZERO, None),
+        if !self.readers.is_empty() {
+            self.start_by.get_or_insert_with(|| Instant::now() + START_WAIT);
         }
     }
 
@@ -267,64 +207,36 @@ impl<'a> Player<'a> {
                 Ok(due) => due,
                 Err(later) => return later,
             };
-            let frame = self.readers[index].pop()?;
+            let (track, frame) = self.readers.pop(index)?;
             self.pace.sent(decode, now);
-            self.begin();
-            self.exporter.push(&self.readers[index].name, frame.pts, frame.keyframe, &frame.payload);
+            self.exporter.push(track, frame.pts, frame.keyframe, &frame.payload);
             self.take_packets();
             // What was freed lets more be taken, without which the next one is unknown.
-            let horizon = self.pace.horizon(now);
-            self.readers[index].fill(horizon, &mut Context::from_waker(std::task::Waker::noop()));
+            self.readers.refill(index, horizon(&self.pace));
         }
     }
 
     /// The reader whose frame is due, or when one will be.
     fn next_due(&mut self, now: Instant) -> Result<(usize, i64), Option<Instant>> {
         if !self.pace.is_running() {
-            let waiting = self.readers.iter().any(|reader| reader.head().is_none() && !reader.is_over());
+            let waiting = self.readers.is_waiting();
             let deadline = self.start_by.filter(|at| waiting && *at > now);
             if deadline.is_some() {
                 return Err(deadline);
             }
         }
-        let heads = self.readers.iter().enumerate();
-        let next = heads.filter_map(|(index, reader)| Some((reader.head()?, index))).min();
-        let (decode, index) = next.ok_or(None)?;
+        let (index, decode) = self.readers.first().ok_or(None)?;
         self.pace.next(decode, now);
         let due = self.pace.due(decode, now);
         if due <= now { Ok((index, decode)) } else { Err(Some(due)) }
     }
 
-    /// The reader that tells how far behind the player is: the first picture's, or the first one.
-    fn guide(&self) -> Option<usize> {
-        let video = self.readers.iter().position(|reader| reader.video);
-        video.or((!self.readers.is_empty()).then_some(0))
-    }
-
-    /// A player that has begun is behind by as much as it joined late, which is no fault of it.
-    fn begin(&mut self) {
-        if self.baseline.is_none() {
-            self.baseline = self.guide().map(|guide| self.readers[guide].backlog());
-        }
-    }
-
     /// Goes on with a newer group when the player has fallen behind.
     fn skip(&mut self) {
-        let (Some(lead), Some(baseline)) = (self.guide(), self.baseline) else { return };
-        let backlog = self.readers[lead].backlog();
-        if backlog <= baseline.saturating_add(BEHIND_MAX) || !self.readers[lead].is_behind() {
-            return;
+        if let Some(behind) = self.readers.skip() {
+            debug!(path = %self.play.path, ?behind, "SRT player skips to a newer group");
+            self.pace.restart();
         }
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let Some(first) = self.readers[lead].skip_to_newest(&mut cx) else { return };
-        debug!(path = %self.play.path, behind_ms = backlog / 1000, "SRT player skips to a newer group");
-        for (index, reader) in self.readers.iter_mut().enumerate() {
-            if index != lead {
-                reader.skip_to(first);
-            }
-        }
-        self.pace.restart();
-        self.baseline = None;
     }
 
     /// Payloads of the packets that the exporter has, cut where the path is narrow.
@@ -341,16 +253,17 @@ impl<'a> Player<'a> {
 /// Ready when any reader has more than before.
 fn poll_media(
     catalog: &mut CatalogReader,
-    readers: &mut [Reader],
+    readers: &mut Readers,
     pace: &Pace,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    let horizon = pace.horizon(Instant::now());
-    let mut more = catalog.poll(cx);
-    for reader in readers {
-        more |= !reader.is_over() && reader.fill(horizon, cx);
-    }
+    let more = catalog.poll(cx) | readers.fill(horizon(pace), cx);
     if more { Poll::Ready(()) } else { Poll::Pending }
+}
+
+/// Up to where frames are taken from the model now.
+fn horizon(pace: &Pace) -> i64 {
+    pace.horizon(Instant::now()).saturating_add(AHEAD)
 }
 
 /// A catalog that cannot be read changes nothing.

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use moqgate_core::{
     Admission, BroadcastProducer, Credential, Direction, Frame, Gate, OpenAdmission, Origin, OriginConfig,
-    Protocol, PublishOptions, Request, TrackInfo, TrackProducer,
+    Protocol, PublishOptions, Request, Timestamp, TrackInfo, TrackProducer,
 };
 use moqgate_mux::catalog::{AudioRendition, VideoRendition};
 use moqgate_mux::codec::legacy_payload;

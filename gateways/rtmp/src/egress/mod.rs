@@ -7,33 +7,29 @@
 //! Frames leave as fast as the connection takes them: players buffer by themselves. When it does not take them they stay
 //! in the model, and who is too far behind goes on with a newer group.
 
-mod reader;
-
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Start, Subscription, Timestamp};
+use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
 use moqgate_mux::flv::{Capabilities, Exporter, Tag};
+use moqgate_mux::play::{Bounds, PlayConfig, Readers};
 use tracing::{debug, warn};
 
 use crate::proto::command;
-use reader::Reader;
 
-/// Media that a player may be behind before it goes on with a newer group, microseconds.
-const BEHIND_MAX: u64 = 2_000_000;
-/// How long a track may take to be there: publishers of native broadcasts are asked for it first.
+/// How players read.
+const READING: PlayConfig = PlayConfig {
+    bounds: Bounds { frames: 32, bytes: 1 << 20 },
+    sound_lead: Duration::from_millis(200),
+    behind_max: Duration::from_secs(2),
+    paced: false,
+};
+/// Frames are taken as soon as they are there.
+const HORIZON: i64 = i64::MAX;
+/// How long the catalog may take to be there: publishers of native broadcasts are asked for it first.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
-/// How long the sound waits for the first picture, to begin beside it.
-const START_WAIT: Duration = Duration::from_millis(500);
-/// Sound is read from a little before the picture, since groups begin where they like.
-const START_MARGIN: Duration = Duration::from_millis(500);
-/// Sound begins this much before the first picture is shown, microseconds: priming and reordering put it there when a
-/// broadcast begins, and none of that is lost to a player that was waiting.
-const SOUND_LEAD: u64 = 200_000;
-/// Most readers of one player: what a catalog may list, twice.
-const READERS_MAX: usize = 2 * catalog::RENDITIONS_MAX;
 /// Bit of `capsEx` for several tracks.
 const MULTITRACK: u8 = 2;
 
@@ -42,7 +38,7 @@ pub(crate) struct Player {
     path: Path,
     broadcast: BroadcastConsumer,
     catalog: CatalogReader,
-    readers: Vec<Reader>,
+    readers: Readers,
     exporter: Exporter,
     finished: bool,
 }
@@ -72,7 +68,7 @@ impl Player {
             path,
             broadcast,
             catalog: CatalogReader::new(track),
-            readers: Vec::new(),
+            readers: Readers::new(READING),
             exporter: Exporter::new(capabilities(announced)),
             finished: false,
         };
@@ -99,10 +95,7 @@ impl Player {
 
     /// Ready when there is something for [`Player::advance`] to do.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut more = self.catalog.poll(cx);
-        for reader in &mut self.readers {
-            more |= reader.fill(cx);
-        }
+        let more = self.catalog.poll(cx) | self.readers.fill(HORIZON, cx) | self.readers.first().is_some();
         if more { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -111,12 +104,13 @@ impl Player {
         if let Some(catalog) = self.catalog.take().and_then(readable) {
             self.follow(catalog).await;
         }
-        self.skip();
-        for reader in &mut self.readers {
-            reader.fill(&mut Context::from_waker(Waker::noop()));
-            while let Some(frame) = reader.pop() {
-                self.exporter.push(&reader.name, frame.pts, frame.keyframe, &frame.payload);
-            }
+        if let Some(behind) = self.readers.skip() {
+            debug!(path = %self.path, ?behind, "RTMP player skips to a newer group");
+        }
+        self.readers.fill(HORIZON, &mut Context::from_waker(Waker::noop()));
+        while let Some((index, _)) = self.readers.first() {
+            let Some((track, frame)) = self.readers.pop(index) else { break };
+            self.exporter.push(track, frame.pts, frame.keyframe, &frame.payload);
         }
         if !self.finished && self.is_over() {
             self.finished = true;
@@ -131,79 +125,15 @@ impl Player {
 
     /// All of the broadcast was given out.
     pub(crate) fn is_over(&self) -> bool {
-        self.catalog.is_ended() && self.readers.iter().all(Reader::is_over)
+        self.catalog.is_ended() && self.readers.is_over()
     }
 
     /// Reads what the catalog lists and the player knows, and nothing else any more.
-    async fn follow(&mut self, mut catalog: Catalog) {
-        self.exporter.catalog(&catalog);
-        let is_video = |name: &String| catalog.video.renditions.contains_key(name.as_str());
-        let (mut names, rest): (Vec<_>, Vec<_>) =
-            self.exporter.tracks().map(str::to_owned).partition(is_video);
-        // The picture first: everything else begins beside it.
-        names.extend(rest);
-        self.readers.retain(|reader| names.contains(&reader.name));
-        for name in names.into_iter().take(READERS_MAX) {
-            let known = self.readers.iter().any(|reader| reader.name == name);
-            let video = catalog.video.renditions.contains_key(&name);
-            if known || self.subscribe(&name, video).await {
-                continue;
-            }
-            // The others must not wait for it.
-            catalog.video.renditions.remove(&name);
-            catalog.audio.renditions.remove(&name);
-        }
-        self.exporter.catalog(&catalog);
-    }
-
-    /// Begins to read a track. `false`: it cannot be had.
-    async fn subscribe(&mut self, name: &str, video: bool) -> bool {
-        let (floor, age) = if video { (Timestamp::ZERO, None) } else { self.beside_video().await };
-        let (start, max_age) = age.map_or((Start::Latest, Duration::ZERO), |age| (Start::WithinAge, age));
-        let subscription = Subscription { max_age, start, ..Subscription::default() };
-        let track = tokio::time::timeout(SUBSCRIBE_LIMIT, self.broadcast.subscribe(name, subscription)).await;
-        match track {
-            Ok(Ok(track)) => {
-                self.readers.push(Reader::new(name.to_owned(), video, floor, track));
-                return true;
-            }
-            Ok(Err(error)) => debug!(path = %self.path, track = name, %error, "not played"),
-            Err(_) => warn!(path = %self.path, track = name, "not played: its publisher does not answer"),
-        }
-        false
-    }
-
-    /// Where a track begins that goes with the picture: at its first frame, and how long ago that was.
-    async fn beside_video(&mut self) -> (Timestamp, Option<Duration>) {
-        let Some(video) = self.readers.iter_mut().find(|reader| reader.video) else {
-            return (Timestamp::ZERO, None);
-        };
-        let first = poll_fn(|cx| if video.fill(cx) { Poll::Ready(()) } else { Poll::Pending });
-        tokio::time::timeout(START_WAIT, first).await.ok();
-        match video.head() {
-            Some(first) => {
-                let floor = Timestamp::from_micros(first.as_micros().saturating_sub(SOUND_LEAD));
-                (floor, Some(Duration::from_micros(video.backlog()) + START_MARGIN))
-            }
-            None => (Timestamp::ZERO, None),
-        }
-    }
-
-    /// Goes on with a newer group when the player has fallen behind.
-    fn skip(&mut self) {
-        let lead = self.readers.iter().position(|reader| reader.video);
-        let Some(lead) = lead.or((!self.readers.is_empty()).then_some(0)) else { return };
-        let backlog = self.readers[lead].backlog();
-        if backlog <= BEHIND_MAX || !self.readers[lead].is_behind() {
-            return;
-        }
-        let newest = self.readers[lead].skip_to_newest(&mut Context::from_waker(Waker::noop()));
-        let Some(first) = newest else { return };
-        debug!(path = %self.path, behind_ms = backlog / 1000, "RTMP player skips to a newer group");
-        for (index, reader) in self.readers.iter_mut().enumerate() {
-            if index != lead {
-                reader.skip_to(first);
-            }
+    async fn follow(&mut self, catalog: Catalog) {
+        let (broadcast, exporter) = (&self.broadcast, &mut self.exporter);
+        let following = self.readers.follow(broadcast, catalog, exporter, HORIZON, tokio::time::sleep);
+        for (track, why) in following.await {
+            warn!(path = %self.path, track, %why, "not played");
         }
     }
 }

@@ -8,7 +8,7 @@ const DEPTH_MAX: usize = 16;
 
 /// Decoding times of one track, microseconds.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(super) struct Order {
     depth: usize,
     /// The newest display times, sorted, at most `depth + 1`.
     window: Vec<i64>,
@@ -16,12 +16,12 @@ pub(crate) struct Order {
 
 impl Order {
     /// `depth`: what is known of the stream; it grows when the stream shows more.
-    pub(crate) fn new(depth: usize) -> Self {
+    pub(super) fn new(depth: usize) -> Self {
         Self { depth: depth.min(DEPTH_MAX), window: Vec::new() }
     }
 
     /// The decoding time of the next frame, never after its display.
-    pub(crate) fn decode(&mut self, pts: i64, keyframe: bool) -> i64 {
+    pub(super) fn decode(&mut self, pts: i64, keyframe: bool) -> i64 {
         if keyframe && self.window.last().is_some_and(|newest| pts < newest - 10_000_000) {
             self.window.clear();
         }

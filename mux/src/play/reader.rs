@@ -1,4 +1,4 @@
-//! One track on its way out: from its groups to a short queue of frames that are almost due.
+//! One track on its way out: from its groups to a short queue of frames.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -9,31 +9,34 @@ use moqgate_core::{Forwarded, Frame, FrameSink, GroupConsumer, Timestamp, TrackC
 
 use super::order::Order;
 
-/// Most frames of a track between the model and the multiplexer. The queue never looks further ahead than its horizon;
-/// this holds where time stamps lie.
-const QUEUE_FRAMES: usize = 512;
-/// And most bytes, beside one frame: half a second of a contribution feed.
-const QUEUE_BYTES: usize = 4 << 20;
-/// How far beyond what is due frames are taken from the model, microseconds: a timer's delay.
-const AHEAD: i64 = 20_000;
+/// How much of a track may lie between the model and the exporter: what is charged and may still be lost with the
+/// connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most frames.
+    pub frames: usize,
+    /// Most bytes, beside one frame.
+    pub bytes: usize,
+}
 
 /// A frame that was taken from the model.
 #[derive(Debug)]
-pub(crate) struct Queued {
-    /// Decoding time, microseconds.
-    pub(crate) decode: i64,
+pub struct Queued {
+    /// Decoding time, microseconds, never after `pts`.
+    pub decode: i64,
     /// Display time.
-    pub(crate) pts: Timestamp,
-    pub(crate) keyframe: bool,
+    pub pts: Timestamp,
+    /// It begins a group.
+    pub keyframe: bool,
     /// As in the model: display time, then the codec's bytes.
-    pub(crate) payload: Bytes,
+    pub payload: Bytes,
 }
 
 /// A subscription and what is queued of it.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    pub(crate) name: String,
-    pub(crate) video: bool,
+pub struct Reader {
+    name: String,
+    video: bool,
     track: TrackConsumer,
     group: Option<GroupConsumer>,
     /// Sequence of the last group that was begun.
@@ -48,6 +51,7 @@ pub(crate) struct Reader {
 struct Queue {
     frames: VecDeque<Queued>,
     bytes: usize,
+    bounds: Bounds,
     order: Order,
     /// Nothing more is taken once the last frame is decoded at or after this.
     limit: i64,
@@ -61,12 +65,12 @@ impl FrameSink for Queue {
 
     /// Whoever drains the queue also polls: nobody is woken.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        let room = self.frames.len() < QUEUE_FRAMES && self.bytes < QUEUE_BYTES && self.last < self.limit;
-        if room { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let room = self.frames.len() < self.bounds.frames && self.bytes < self.bounds.bytes;
+        if room && self.last < self.limit { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn accept(&mut self, frame: Frame) -> Result<(), Infallible> {
-        let keyframe = std::mem::replace(&mut self.fresh, false);
+        let keyframe = std::mem::take(&mut self.fresh);
         let pts = display_time(&frame);
         let decode = self.order.decode(i64::try_from(pts.as_micros()).unwrap_or(i64::MAX), keyframe);
         self.last = decode;
@@ -87,16 +91,20 @@ fn display_time(frame: &Frame) -> Timestamp {
 }
 
 impl Reader {
-    pub(crate) fn new(
+    /// Reads `track`. `video`: the frames of other tracks begin beside this one's. `depth`: pictures by which the order
+    /// of decoding and showing differ, as far as is known. Groups that begin before `floor` are left out.
+    pub fn new(
         name: String,
         video: bool,
         depth: usize,
         floor: Timestamp,
+        bounds: Bounds,
         track: TrackConsumer,
     ) -> Self {
         let queue = Queue {
             frames: VecDeque::new(),
             bytes: 0,
+            bounds,
             order: Order::new(depth),
             limit: i64::MAX,
             fresh: true,
@@ -105,11 +113,21 @@ impl Reader {
         Self { name, video, track, group: None, sequence: None, floor, queue, ended: false }
     }
 
-    /// Takes frames up to `horizon`. Whether there are more in the queue than before, or the end was found; otherwise
-    /// a waker is parked where more would come from.
-    pub(crate) fn fill(&mut self, horizon: i64, cx: &mut Context<'_>) -> bool {
+    /// The track's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the track shows pictures.
+    pub fn is_video(&self) -> bool {
+        self.video
+    }
+
+    /// Takes frames until one is decoded at `horizon` (microseconds) or later. Whether there are more in the queue than
+    /// before, or the end was found; otherwise a waker is parked where more would come from.
+    pub fn fill(&mut self, horizon: i64, cx: &mut Context<'_>) -> bool {
         let before = self.queue.frames.len();
-        self.queue.limit = horizon.saturating_add(AHEAD);
+        self.queue.limit = horizon;
         while !self.ended {
             let Some(group) = &mut self.group else {
                 match self.track.poll_next_group(cx) {
@@ -135,13 +153,17 @@ impl Reader {
         if group.first_timestamp().is_some_and(|first| first < self.floor) {
             return;
         }
+        self.read(group);
+    }
+
+    fn read(&mut self, group: GroupConsumer) {
         self.queue.fresh = true;
         self.sequence = Some(group.sequence());
         self.group = Some(group);
     }
 
     /// Leaves everything out that begins before `floor`, and what was begun of it.
-    pub(crate) fn skip_to(&mut self, floor: Timestamp) {
+    pub fn skip_to(&mut self, floor: Timestamp) {
         self.floor = floor;
         if self.group.as_ref().and_then(GroupConsumer::first_timestamp).is_some_and(|first| first < floor) {
             self.group = None;
@@ -149,50 +171,44 @@ impl Reader {
     }
 
     /// Goes on with the newest group, if that is another one than the one at hand. When it begins.
-    pub(crate) fn skip_to_newest(&mut self, cx: &mut Context<'_>) -> Option<Timestamp> {
+    pub fn skip_to_newest(&mut self, cx: &mut Context<'_>) -> Option<Timestamp> {
         let mut newest = None;
         while let Poll::Ready(Ok(Some(group))) = self.track.poll_next_group(cx) {
             newest = Some(group);
         }
         let group = newest?;
         let first = group.first_timestamp();
-        self.queue.fresh = true;
-        self.sequence = Some(group.sequence());
-        self.group = Some(group);
+        self.read(group);
         first
     }
 
-    /// The decoding time of the next frame.
-    pub(crate) fn head(&self) -> Option<i64> {
-        self.queue.frames.front().map(|frame| frame.decode)
+    /// The next frame of the queue.
+    pub fn head(&self) -> Option<&Queued> {
+        self.queue.frames.front()
     }
 
-    /// The display time of the next frame.
-    pub(crate) fn head_pts(&self) -> Option<Timestamp> {
-        self.queue.frames.front().map(|frame| frame.pts)
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Queued> {
+    /// Takes the next frame off the queue.
+    pub fn pop(&mut self) -> Option<Queued> {
         let frame = self.queue.frames.pop_front()?;
         self.queue.bytes -= frame.payload.len();
         Some(frame)
     }
 
     /// How much of the track there is after the next frame, microseconds.
-    pub(crate) fn backlog(&self) -> i64 {
+    pub fn backlog(&self) -> i64 {
         let newest = self.track.newest_timestamp().map(Timestamp::as_micros).unwrap_or_default();
-        let next = self.head().unwrap_or(self.queue.last);
+        let next = self.head().map_or(self.queue.last, |frame| frame.decode);
         i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(next)
     }
 
     /// Whether there is a group after the last one that was begun.
-    pub(crate) fn is_behind(&self) -> bool {
+    pub fn is_behind(&self) -> bool {
         self.sequence
             .is_some_and(|sequence| self.track.newest_sequence().is_some_and(|newest| newest > sequence))
     }
 
     /// Nothing more will come, and all of it was taken.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.ended && self.queue.frames.is_empty()
     }
 }
