@@ -3,8 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark is where time comes from")]
 
 use std::{
+    cell::Cell,
     hint::black_box,
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Instant, SystemTime},
@@ -23,7 +25,23 @@ const FRAME_BYTES: usize = 12_500;
 /// One group of two seconds.
 const GROUP_FRAMES: u64 = 100;
 
-struct Discard(u64);
+/// Takes everything.
+struct Discard {
+    bytes: u64,
+    kind: Kind,
+    clock: Rc<Cell<Instant>>,
+    /// Where payloads are copied to.
+    out: Vec<u8>,
+}
+
+/// What a sink does with a frame.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Nothing; the clock is read once for all readers of a frame.
+    Nothing,
+    /// It copies the payload and reads the clock: the least that any transport does.
+    Copy,
+}
 
 impl FrameSink for Discard {
     type Error = std::convert::Infallible;
@@ -33,19 +51,28 @@ impl FrameSink for Discard {
     }
 
     fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
-        self.0 += black_box(&frame.payload).len() as u64;
+        self.bytes += black_box(&frame.payload).len() as u64;
+        if self.kind == Kind::Copy {
+            self.out.clear();
+            self.out.extend_from_slice(&frame.payload);
+            black_box(&self.out);
+        }
         Ok(())
+    }
+
+    fn now(&self) -> Option<Instant> {
+        Some(if self.kind == Kind::Copy { Instant::now() } else { self.clock.get() })
     }
 }
 
 /// One publisher and its readers, driven by hand so that no scheduler is measured.
 struct Fanout {
     payload: Bytes,
-    start: Instant,
     video: TrackProducer,
     group: Option<GroupProducer>,
     readers: Vec<(TrackConsumer, Option<GroupConsumer>, Discard)>,
     pushed: u64,
+    clock: Rc<Cell<Instant>>,
     _held: (BroadcastProducer, Vec<Session>),
 }
 
@@ -69,10 +96,11 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Fanout {
-    fn new(readers: usize) -> Self {
+    fn new(readers: usize, kind: Kind) -> Self {
         let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
         let path = Path::new("live/cam0").expect("a path");
         let start = Instant::now();
+        let clock = Rc::new(Cell::new(start));
         let publisher = session(&gate, Protocol::Srt);
         let broadcast =
             publisher.publisher().publish(&path, PublishOptions::default(), start).expect("a free path");
@@ -86,21 +114,22 @@ impl Fanout {
                 let watched = session.consumer().consume(&path).expect("it is there");
                 sessions.push(session);
                 let reader = ready(watched.subscribe("video", Subscription::default())).expect("it is there");
-                (reader, None, Discard(0))
+                (reader, None, Discard { bytes: 0, kind, clock: Rc::clone(&clock), out: Vec::new() })
             })
             .collect();
         let payload = Bytes::from(vec![7; FRAME_BYTES]);
-        Self { payload, start, video, group: None, readers, pushed: 0, _held: (broadcast, sessions) }
+        Self { payload, video, group: None, readers, pushed: 0, clock, _held: (broadcast, sessions) }
     }
 
-    /// One frame in, and out to every reader.
-    fn frame(&mut self) {
+    /// One frame in, and out to every reader, counted and measured or not.
+    fn frame<const COUNTED: bool>(&mut self) {
         if self.pushed.is_multiple_of(GROUP_FRAMES) {
             let next = self.video.append_group().expect("a live track");
             self.group.replace(next).into_iter().for_each(GroupProducer::finish);
         }
         let timestamp = Timestamp::from_micros(self.pushed * 20_000);
-        let frame = Frame { timestamp, received: self.start, payload: self.payload.clone() };
+        self.clock.set(Instant::now());
+        let frame = Frame { timestamp, received: self.clock.get(), payload: self.payload.clone() };
         self.group.as_mut().expect("opened above").push(frame).expect("an open group");
         self.pushed += 1;
         let mut cx = Context::from_waker(Waker::noop());
@@ -111,7 +140,11 @@ impl Fanout {
                     *group = next;
                 }
                 let Some(current) = group else { break };
-                match current.poll_forward(&mut cx, sink) {
+                let polled = match COUNTED {
+                    true => current.poll_forward(&mut cx, sink),
+                    false => current.poll_forward_uncounted(&mut cx, sink),
+                };
+                match polled {
                     Poll::Ready(Ok(moqgate_core::Forwarded::End)) => *group = None,
                     Poll::Ready(_) => {}
                     Poll::Pending => break,
@@ -125,8 +158,8 @@ fn fanout(c: &mut Criterion) {
     let mut bench = c.benchmark_group("fanout");
     for readers in [1, 100, 1000] {
         bench.throughput(Throughput::Elements(readers as u64));
-        let mut world = Fanout::new(readers);
-        bench.bench_function(BenchmarkId::from_parameter(readers), |b| b.iter(|| world.frame()));
+        let mut world = Fanout::new(readers, Kind::Nothing);
+        bench.bench_function(BenchmarkId::from_parameter(readers), |b| b.iter(|| world.frame::<true>()));
     }
     bench.finish();
 }
@@ -148,5 +181,42 @@ fn metering(c: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, fanout, metering);
+/// Frames of a comparison, each once with and once without.
+const PAIRS: usize = 20_000;
+
+/// What counting and measuring cost, from frames that alternate, so that whatever else the machine does falls on both.
+#[expect(clippy::print_stdout, reason = "what criterion has no column for")]
+fn cost(_: &mut Criterion) {
+    for (name, kind) in [("sinks that do nothing", Kind::Nothing), ("sinks that copy", Kind::Copy)] {
+        for readers in [1, 100, 1000] {
+            let mut world = Fanout::new(readers, kind);
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for _ in 0..PAIRS * 100 / readers.max(100) {
+                with.push(timed(|| world.frame::<true>()));
+                without.push(timed(|| world.frame::<false>()));
+            }
+            let (with, without) = (median(with), median(without));
+            let percent = 100.0 * (with - without) / without;
+            let per_reader = |nanos: f64| nanos / readers as f64;
+            println!(
+                "cost/{readers}, {name}: {:.2} ns with, {:.2} ns without, {percent:.2} %",
+                per_reader(with),
+                per_reader(without),
+            );
+        }
+    }
+}
+
+fn timed(work: impl FnOnce()) -> u64 {
+    let start = Instant::now();
+    work();
+    u64::try_from(start.elapsed().as_nanos()).expect("it takes less than centuries")
+}
+
+fn median(mut nanos: Vec<u64>) -> f64 {
+    nanos.sort_unstable();
+    nanos[nanos.len() / 2] as f64
+}
+
+criterion_group!(benches, fanout, metering, cost);
 criterion_main!(benches);

@@ -25,6 +25,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// Every protocol.
+    pub const ALL: [Self; 4] = [Self::Moq, Self::Srt, Self::Rtmp, Self::Webrtc];
+
     /// The name in reports and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

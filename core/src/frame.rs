@@ -39,4 +39,8 @@ pub trait FrameSink {
     /// # Errors
     /// When the sink refuses the frame, which is then not charged.
     fn accept(&mut self, frame: Frame) -> Result<(), Self::Error>;
+
+    /// The time on the clock that stamps [`Frame::received`], asked right after the first acceptance of a batch, for
+    /// all of it. `None` where what is accepted is not on its way to a peer: no latency is measured then.
+    fn now(&self) -> Option<Instant>;
 }

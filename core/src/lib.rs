@@ -14,6 +14,7 @@ mod admission;
 mod broadcast;
 mod frame;
 mod group;
+mod latency;
 mod origin;
 mod path;
 mod pattern;
@@ -34,6 +35,7 @@ pub use broadcast::{
 };
 pub use frame::{Frame, FrameSink};
 pub use group::{ForwardError, Forwarded, GroupConsumer, GroupProducer, PushError, StreamCode};
+pub use latency::{Histogram, Latency, LatencyTotals, Objective, ObjectiveReading, Observed};
 pub use origin::{
     Announcement, Announcements, ConsumeError, Origin, OriginConfig, OriginConsumer, OriginProducer,
     PublishError, PublishOptions,

@@ -20,6 +20,7 @@ pub use request::TrackRequest;
 
 use crate::{
     Path, Protocol, TrackError,
+    latency::{BroadcastLatency, Lane},
     session::SessionShared,
     track::{Retention, TrackShared},
     usage::Meter,
@@ -123,6 +124,11 @@ impl LiveTrack {
     pub(crate) fn info(&self) -> &Arc<BroadcastInfo> {
         &self.info
     }
+
+    /// Where a reader notes how long its frames took.
+    pub(crate) fn lane(&self) -> Option<Lane> {
+        self.watched.as_ref()?.latency.lane(self.info.protocol())
+    }
 }
 
 impl Drop for LiveTrack {
@@ -222,6 +228,7 @@ pub(crate) struct BroadcastShared {
     dynamic: bool,
     retention: Retention,
     activity: Arc<Activity>,
+    pub(crate) latency: BroadcastLatency,
     viewers: AtomicU64,
     state: Mutex<BroadcastState>,
 }
@@ -255,6 +262,7 @@ pub(crate) struct NewBroadcast<'a> {
     pub(crate) dynamic: bool,
     pub(crate) retention: Retention,
     pub(crate) route: Route,
+    pub(crate) latency: BroadcastLatency,
     pub(crate) now: Instant,
 }
 
@@ -270,6 +278,7 @@ impl BroadcastShared {
             dynamic: new.dynamic,
             retention: new.retention,
             activity: Arc::new(Activity::new(new.now)),
+            latency: new.latency,
             viewers: AtomicU64::new(0),
             state: Mutex::new(BroadcastState { route: new.route, ..BroadcastState::default() }),
         }

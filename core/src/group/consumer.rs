@@ -4,11 +4,13 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use super::{End, GroupShared, StreamCode};
 use crate::{
     Frame, FrameSink, Timestamp,
+    latency::Reading,
     usage::{Account, Charge, Payer},
     waiters::Seat,
 };
@@ -24,6 +26,8 @@ pub struct GroupConsumer {
     index: usize,
     /// First frame not to hand over.
     limit: usize,
+    /// First frame that came after the reader did: what lay there before says nothing of how fast frames pass.
+    fresh: usize,
     charged_group: bool,
     seat: Option<Seat>,
 }
@@ -59,7 +63,22 @@ enum Next {
 impl GroupConsumer {
     pub(crate) fn new(group: Arc<GroupShared>, payer: Arc<Payer>, fetched: bool) -> Self {
         let account = Account::new(payer);
-        Self { group, account, fetched, index: 0, limit: usize::MAX, charged_group: fetched, seat: None }
+        Self {
+            group,
+            account,
+            fetched,
+            index: 0,
+            limit: usize::MAX,
+            fresh: 0,
+            charged_group: fetched,
+            seat: None,
+        }
+    }
+
+    /// What is there now was there before the reader came.
+    pub(crate) fn joined(mut self) -> Self {
+        self.fresh = self.frame_count();
+        self
     }
 
     /// The number of the group in its track.
@@ -123,7 +142,29 @@ impl GroupConsumer {
         cx: &mut Context<'_>,
         sink: &mut S,
     ) -> Poll<Result<Forwarded, ForwardError<S::Error>>> {
+        self.poll_through::<S, true>(cx, sink)
+    }
+
+    /// As [`poll_forward`](Self::poll_forward), without charging and measuring: what a benchmark compares with.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    #[cfg(feature = "bench")]
+    pub fn poll_forward_uncounted<S: FrameSink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut S,
+    ) -> Poll<Result<Forwarded, ForwardError<S::Error>>> {
+        self.poll_through::<S, false>(cx, sink)
+    }
+
+    fn poll_through<S: FrameSink, const COUNTED: bool>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut S,
+    ) -> Poll<Result<Forwarded, ForwardError<S::Error>>> {
         let mut count = 0;
+        let mut reading = None;
         loop {
             let ready = sink.poll_ready(cx).map_err(ForwardError::Sink)?;
             if ready.is_pending() {
@@ -131,9 +172,15 @@ impl GroupConsumer {
             }
             match self.next(cx) {
                 Next::Frame(frame) => {
-                    let bytes = frame.payload.len();
+                    let (bytes, received) = (frame.payload.len(), frame.received);
                     sink.accept(frame).map_err(ForwardError::Sink)?;
-                    self.accepted(bytes);
+                    if COUNTED {
+                        self.accepted(bytes);
+                        if self.index >= self.fresh {
+                            self.measure(received, &mut reading, sink);
+                        }
+                    }
+                    self.index += 1;
                     count += 1;
                 }
                 Next::End if count == 0 => return Poll::Ready(Ok(Forwarded::End)),
@@ -177,8 +224,18 @@ impl GroupConsumer {
     fn accepted(&mut self, bytes: usize) {
         let group = !std::mem::replace(&mut self.charged_group, true);
         self.account.charge(Charge { bytes, group, datagram: self.group.datagram });
-        self.index += 1;
         debug_assert!(!(self.fetched && group), "a fetch bumps no group");
+    }
+
+    /// Notes how long the frame took, with one look at the clock for all frames of a batch.
+    fn measure<S: FrameSink>(&self, received: Instant, reading: &mut Option<Reading>, sink: &S) {
+        let Some(lane) = self.account.lane() else { return };
+        if reading.is_none() {
+            *reading = sink.now().map(|now| lane.reading(now));
+        }
+        if let Some(reading) = *reading {
+            self.account.note(reading, received);
+        }
     }
 }
 

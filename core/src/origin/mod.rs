@@ -7,7 +7,7 @@ mod producer;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use announce::Listeners;
@@ -16,8 +16,10 @@ pub use consumer::{ConsumeError, OriginConsumer};
 pub use producer::{OriginProducer, PublishError, PublishOptions};
 
 use crate::{
-    BroadcastSnapshot, KillReason, Path, SessionSnapshot, SessionView,
+    BroadcastSnapshot, KillReason, Latency, LatencyTotals, Objective, ObjectiveReading, Path,
+    SessionSnapshot, SessionView,
     broadcast::BroadcastShared,
+    latency::Latencies,
     session::Sessions,
     track::Retention,
     usage::{Registry, Row, Snapshot},
@@ -36,6 +38,8 @@ pub struct OriginConfig {
     pub retention_bytes: usize,
     /// How long an anonymous publisher must have been silent before another from the same address may replace it.
     pub ghost_after: Duration,
+    /// What latency is promised.
+    pub objectives: Vec<Objective>,
 }
 
 impl Default for OriginConfig {
@@ -45,6 +49,7 @@ impl Default for OriginConfig {
             retention_age: Duration::from_secs(10),
             retention_bytes: 32 << 20,
             ghost_after: Duration::from_secs(1),
+            objectives: Vec::new(),
         }
     }
 }
@@ -59,6 +64,7 @@ pub struct Origin {
 pub(crate) struct OriginShared {
     pub(crate) config: OriginConfig,
     pub(crate) registry: Registry,
+    pub(crate) latencies: Arc<Latencies>,
     pub(crate) sessions: Sessions,
     next_epoch: AtomicU64,
     state: Mutex<Directory>,
@@ -76,6 +82,7 @@ impl Origin {
     pub fn new(config: OriginConfig) -> Self {
         Self {
             shared: Arc::new(OriginShared {
+                latencies: Arc::new(Latencies::new(config.objectives.clone())),
                 config,
                 registry: Registry::default(),
                 sessions: Sessions::default(),
@@ -101,6 +108,28 @@ impl Origin {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionSnapshot> {
         self.shared.sessions.snapshot()
+    }
+
+    /// The latest latencies of every live broadcast, sorted by broadcast, then by the name of the transport.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<Latency> {
+        let broadcasts: Vec<_> = self.shared.lock().broadcasts.values().cloned().collect();
+        let mut latest: Vec<_> = broadcasts.iter().flat_map(|broadcast| broadcast.latency.latest()).collect();
+        latest
+            .sort_by(|a, b| (&a.broadcast, a.transport.as_str()).cmp(&(&b.broadcast, b.transport.as_str())));
+        latest
+    }
+
+    /// Every latency so far, those of broadcasts that have gone included.
+    #[must_use]
+    pub fn latency_totals(&self) -> Vec<LatencyTotals> {
+        self.shared.latencies.totals()
+    }
+
+    /// How the configured objectives fare, in their order.
+    #[must_use]
+    pub fn objectives(&self, now: Instant) -> Vec<ObjectiveReading> {
+        self.shared.latencies.objectives(now)
     }
 
     /// Ends a session. `false` when there is none with that id.

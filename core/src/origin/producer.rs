@@ -75,6 +75,7 @@ impl OriginProducer {
             dynamic: options.dynamic,
             retention: self.origin.retention(),
             route: Route { hops: options.hops, cost: options.cost },
+            latency: self.origin.latencies.broadcast(path.clone(), now),
             now,
         }));
         let ghost = self.claim(path, &shared, now)?;

@@ -23,6 +23,8 @@ pub struct TrackConsumer {
     _live: LiveTrack,
     /// Arrival number of the next group to look at.
     cursor: u64,
+    /// Arrival number of the first group that came after the reader.
+    joined: u64,
     /// Groups below this sequence are not wanted.
     floor: u64,
     subscription: Subscription,
@@ -34,16 +36,16 @@ pub struct TrackConsumer {
 impl TrackConsumer {
     pub(crate) fn new(shared: Arc<TrackShared>, live: LiveTrack, subscription: Subscription) -> Self {
         let mut woken = Vec::new();
-        let (cursor, floor, reader) = {
+        let (cursor, floor, joined, reader) = {
             let mut state = shared.lock();
             let (cursor, floor) = state.start(&shared, subscription);
             let reader = state.enlist(subscription);
             state.waiting_producer.take(&mut woken);
-            (cursor, floor, reader)
+            (cursor, floor, state.next_arrival(), reader)
         };
         wake_all(&mut woken);
-        let payer = Payer::reader(Arc::clone(live.info()));
-        Self { shared, payer, _live: live, cursor, floor, subscription, reader, seat: None }
+        let payer = Payer::reader(Arc::clone(live.info()), live.lane());
+        Self { shared, payer, _live: live, cursor, joined, floor, subscription, reader, seat: None }
     }
 
     /// What does not change while the track lives.
@@ -97,7 +99,9 @@ impl TrackConsumer {
             let wanted =
                 group.sequence >= self.floor && self.subscription.end.is_none_or(|end| group.sequence <= end);
             if wanted {
-                return Poll::Ready(Ok(Some(GroupConsumer::new(group, Arc::clone(&self.payer), false))));
+                let group = GroupConsumer::new(group, Arc::clone(&self.payer), false);
+                let was_there = self.cursor <= self.joined;
+                return Poll::Ready(Ok(Some(if was_there { group.joined() } else { group })));
             }
         }
         let past_end = |(newest, _)| self.subscription.end.is_some_and(|end| newest > end);

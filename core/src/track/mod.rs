@@ -192,8 +192,12 @@ impl TrackState {
         self.newest.map_or(0, |(sequence, _)| sequence + 1)
     }
 
+    fn next_arrival(&self) -> u64 {
+        self.first_arrival + self.groups.len() as u64
+    }
+
     fn insert(&mut self, group: Arc<GroupShared>) {
-        let arrival = self.first_arrival + self.groups.len() as u64;
+        let arrival = self.next_arrival();
         if self.newest.is_none_or(|(newest, _)| group.sequence > newest) {
             self.newest = Some((group.sequence, arrival));
         }

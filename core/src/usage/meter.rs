@@ -3,10 +3,14 @@
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
 use super::{Counters, Side, Tally, registry::RowShared};
-use crate::BroadcastInfo;
+use crate::{
+    BroadcastInfo,
+    latency::{Lane, Reading},
+};
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Charge {
 pub(crate) struct Payer {
     info: Arc<BroadcastInfo>,
     tally: Option<Arc<Tally>>,
+    /// Where latencies are noted; none for what lies in the past by definition.
+    lane: Option<Lane>,
 }
 
 /// The right to charge a [`Payer`], held by one group at a time where that can be had.
@@ -73,14 +79,14 @@ impl Drop for Meter {
 
 impl Payer {
     /// For a reader of many groups.
-    pub(crate) fn reader(info: Arc<BroadcastInfo>) -> Arc<Self> {
+    pub(crate) fn reader(info: Arc<BroadcastInfo>, lane: Option<Lane>) -> Arc<Self> {
         let tally = info.meter.enlist();
-        Arc::new(Self { info, tally: Some(tally) })
+        Arc::new(Self { info, tally: Some(tally), lane })
     }
 
     /// For a single group.
     pub(crate) fn once(info: Arc<BroadcastInfo>) -> Arc<Self> {
-        Arc::new(Self { info, tally: None })
+        Arc::new(Self { info, tally: None, lane: None })
     }
 }
 
@@ -103,6 +109,20 @@ impl Account {
         match &self.claimed {
             Some(tally) => tally.add_claimed(charge),
             None => self.payer.info.meter.shared().add(charge),
+        }
+    }
+
+    /// Where to note how long frames took.
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        self.payer.lane.as_ref()
+    }
+
+    /// Notes how long a frame took. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
+    pub(crate) fn note(&self, reading: Reading, received: Instant) {
+        match (&self.payer.lane, &self.claimed) {
+            (Some(lane), Some(_)) => lane.stage(reading, received),
+            (Some(lane), None) => lane.record(reading, received),
+            (None, _) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ mod announce;
 mod doors;
 mod dynamic;
 mod gauges;
+mod latency;
 mod publish;
 mod retention;
 mod rig;

@@ -102,11 +102,13 @@ pub(crate) fn track(broadcast: &BroadcastProducer, name: &str) -> TrackProducer 
 pub(crate) struct Kept {
     pub(crate) frames: VecDeque<Frame>,
     pub(crate) credit: usize,
+    /// What its clock shows.
+    pub(crate) now: Option<Instant>,
 }
 
 impl Kept {
     pub(crate) fn with_credit(credit: usize) -> Self {
-        Self { frames: VecDeque::new(), credit }
+        Self { frames: VecDeque::new(), credit, now: None }
     }
 
     pub(crate) fn unlimited() -> Self {
@@ -132,6 +134,10 @@ impl FrameSink for Kept {
         }
         self.frames.push_back(frame);
         Ok(())
+    }
+
+    fn now(&self) -> Option<Instant> {
+        self.now
     }
 }
 

@@ -34,6 +34,7 @@ const READING: PlayConfig = PlayConfig {
     sound_lead: Duration::ZERO,
     behind_max: Duration::from_secs(1),
     paced: true,
+    clock: Instant::now,
 };
 /// How far beyond what is due frames are taken from the model, microseconds: a timer's delay.
 const AHEAD: i64 = 20_000;

@@ -1,6 +1,7 @@
 //! Following a broadcast's catalog.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use moqgate_core::{Forwarded, Frame, FrameSink, GroupConsumer, TrackConsumer};
@@ -29,6 +30,11 @@ impl FrameSink for Newest {
     fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
         self.0 = Some(frame.payload);
         Ok(())
+    }
+
+    /// A catalog that is read here goes nowhere.
+    fn now(&self) -> Option<Instant> {
+        None
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use moqgate_core::{Forwarded, Frame, FrameSink, GroupConsumer, Timestamp, TrackConsumer};
@@ -52,6 +53,7 @@ struct Queue {
     frames: VecDeque<Queued>,
     bytes: usize,
     bounds: Bounds,
+    clock: fn() -> Instant,
     order: Order,
     /// Nothing more is taken once the last frame is decoded at or after this.
     limit: i64,
@@ -78,6 +80,10 @@ impl FrameSink for Queue {
         self.frames.push_back(Queued { decode, pts, keyframe, payload: frame.payload });
         Ok(())
     }
+
+    fn now(&self) -> Option<Instant> {
+        Some((self.clock)())
+    }
 }
 
 /// The time that stands in the payload (a QUIC varint of microseconds) rules; not every publisher stamps its frames.
@@ -99,12 +105,14 @@ impl Reader {
         depth: usize,
         floor: Timestamp,
         bounds: Bounds,
+        clock: fn() -> Instant,
         track: TrackConsumer,
     ) -> Self {
         let queue = Queue {
             frames: VecDeque::new(),
             bytes: 0,
             bounds,
+            clock,
             order: Order::new(depth),
             limit: i64::MAX,
             fresh: true,

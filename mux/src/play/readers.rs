@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moqgate_core::{BroadcastConsumer, Start, Subscription, Timestamp, TrackError};
 
@@ -39,6 +39,8 @@ pub struct PlayConfig {
     pub behind_max: Duration,
     /// It is sent media in real time: what it was behind when it began it stays behind, which is no fault of it.
     pub paced: bool,
+    /// The clock that stamps frames; none is read here.
+    pub clock: fn() -> Instant,
 }
 
 /// The readers of one player.
@@ -124,9 +126,9 @@ impl Readers {
         let subscription = Subscription { max_age, start, ..Subscription::default() };
         let track = within(sleep(SUBSCRIBE_LIMIT), broadcast.subscribe(name, subscription)).await;
         let track = track.ok_or(Missing::Late)?.map_err(Missing::Refused)?;
-        let bounds = self.config.bounds;
+        let (bounds, clock) = (self.config.bounds, self.config.clock);
         let depth = depth.round() as usize;
-        self.readers.push(Reader::new(name.to_owned(), video.is_some(), depth, floor, bounds, track));
+        self.readers.push(Reader::new(name.to_owned(), video.is_some(), depth, floor, bounds, clock, track));
         Ok(())
     }
 

@@ -83,6 +83,10 @@ impl FrameSink for Kept {
         self.0.push_back(frame);
         Ok(())
     }
+
+    fn now(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// All retained groups of a track: their frames' times and payloads.

@@ -1,6 +1,7 @@
 //! Where the model's egress door leads to: QUIC streams and datagrams.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use moqgate_core::{Frame, FrameSink};
@@ -116,6 +117,10 @@ impl FrameSink for StreamSink {
         }
         Ok(())
     }
+
+    fn now(&self) -> Option<Instant> {
+        Some(Instant::now())
+    }
 }
 
 /// Sends the one frame of a datagram group, or refuses it.
@@ -144,6 +149,10 @@ impl FrameSink for DatagramSink<'_> {
         .encode();
         let fits = body.len() <= self.transport.datagram_max();
         if fits && self.transport.send_datagram(body) { Ok(()) } else { Err(DatagramDropped) }
+    }
+
+    fn now(&self) -> Option<Instant> {
+        Some(Instant::now())
     }
 }
 

@@ -170,6 +170,10 @@ impl FrameSink for Collector {
         self.0.push((frame.timestamp.as_micros(), frame.payload));
         Ok(())
     }
+
+    fn now(&self) -> Option<Instant> {
+        Some(Instant::now())
+    }
 }
 
 /// All frames of a group.

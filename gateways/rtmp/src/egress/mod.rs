@@ -9,7 +9,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
@@ -25,6 +25,7 @@ const READING: PlayConfig = PlayConfig {
     sound_lead: Duration::from_millis(200),
     behind_max: Duration::from_secs(2),
     paced: false,
+    clock: Instant::now,
 };
 /// Frames are taken as soon as they are there.
 const HORIZON: i64 = i64::MAX;
