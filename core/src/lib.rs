@@ -11,7 +11,9 @@
 //! Its `async` verbs only wait: they run on any executor.
 
 mod admission;
+mod backoff;
 mod broadcast;
+mod calls;
 mod frame;
 mod group;
 mod latency;
@@ -29,10 +31,12 @@ pub use admission::{
     Admission, AdmissionFuture, Credential, Denied, DenyReason, Direction, Grant, Identity, Limits,
     OpenAdmission, Protocol, Request, Secret,
 };
+pub use backoff::Backoff;
 pub use broadcast::{
     BroadcastConsumer, BroadcastInfo, BroadcastProducer, BroadcastSnapshot, Cost, CreateTrackError, Route,
     TrackRequest, TrackStatus,
 };
+pub use calls::{CallCounters, CallGuard};
 pub use frame::{Frame, FrameSink};
 pub use group::{ForwardError, Forwarded, GroupConsumer, GroupProducer, PushError, StreamCode};
 pub use latency::{Histogram, Latency, LatencyTotals, Objective, ObjectiveReading, Observed};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use moqgate_core::{Credential, Direction, Gate, Grant, Identity, Path, Protocol, Request};
+use moqgate_core::{Backoff, Credential, Direction, Gate, Grant, Identity, Path, Protocol, Request};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,6 @@ use crate::session::{self, End, Farewell};
 use crate::transport::Purpose;
 use crate::wire::SessionCode;
 
-/// A session that lived this long was a success; the next failure starts with the shortest wait again.
-const SETTLED: Duration = Duration::from_secs(5);
 /// How long a session that has been replaced, or is stopping, may take to send what it has.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -62,7 +60,7 @@ impl Dialer {
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> std::convert::Infallible {
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, rand::random());
         let mut target = self.config.url.clone();
         // Sessions that the relay asked to leave run on until there is another one.
         let mut leaving: Option<CancellationToken> = None;
@@ -80,14 +78,14 @@ impl Dialer {
                     let (turn, lasted) = live.watch().await;
                     match turn {
                         Turn::Leave(uri) => {
-                            let wait = backoff.after_goaway(lasted);
+                            let wait = after_goaway(&mut backoff, lasted);
                             tracing::info!(url = %shown(&target), retry_s = wait.as_secs_f32(), "relay asks to reconnect");
                             target = uri.unwrap_or(target);
                             leaving = Some(live.stop);
                             wait
                         }
                         Turn::Ended(end) => {
-                            let wait = backoff.after_loss(lasted);
+                            let wait = backoff.after(lasted);
                             tracing::warn!(url = %shown(&target), reason = %end, retry_s = wait.as_secs_f32(), "relay lost");
                             wait
                         }
@@ -95,7 +93,7 @@ impl Dialer {
                 }
                 Err(error) => {
                     target.clone_from(&self.config.url);
-                    let wait = backoff.next();
+                    let wait = backoff.next_wait();
                     let (url, retry_s) = (shown(&target), wait.as_secs_f32());
                     if std::mem::replace(&mut unreachable, true) {
                         tracing::debug!(%url, %error, retry_s, "relay unreachable");
@@ -180,41 +178,14 @@ fn shown(url: &Url) -> String {
     })
 }
 
-/// Doubling waits with jitter, so that a thousand gateways do not come back in the same second.
-struct Backoff {
-    min: Duration,
-    max: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    fn new(config: &DialConfig) -> Self {
-        Self { min: config.backoff_min, max: config.backoff_max, next: config.backoff_min }
+/// The relay asked to reconnect: at once, unless it has just done so. A relay that drains lets everybody in again for as
+/// long as it is there.
+fn after_goaway(backoff: &mut Backoff, lasted: Duration) -> Duration {
+    if lasted < Backoff::SETTLED {
+        return backoff.next_wait();
     }
-
-    /// A session was lost.
-    fn after_loss(&mut self, lasted: Duration) -> Duration {
-        if lasted >= SETTLED {
-            self.next = self.min;
-        }
-        self.next()
-    }
-
-    /// The relay asked to reconnect: at once, unless it has just done so. A relay that drains lets everybody in again
-    /// for as long as it is there.
-    fn after_goaway(&mut self, lasted: Duration) -> Duration {
-        if lasted < SETTLED {
-            return self.next();
-        }
-        self.next = self.min;
-        Duration::ZERO
-    }
-
-    fn next(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(self.max);
-        wait.mul_f64(0.75 + 0.25 * rand::random::<f64>())
-    }
+    backoff.reset();
+    Duration::ZERO
 }
 
 #[cfg(test)]
@@ -222,27 +193,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_limit_and_start_over() {
-        let url = Url::parse("https://relay.example/x?jwt=secret").expect("valid");
-        let mut backoff = Backoff::new(&DialConfig::new(url));
-        for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
-            let wait = backoff.next().as_secs_f64();
-            assert!((expected * 0.75..=expected).contains(&wait), "{wait} for {expected}");
-        }
-        assert!(
-            backoff.after_loss(Duration::from_secs(1)) > Duration::from_secs(20),
-            "it has not been there for long"
-        );
-        assert!(backoff.after_loss(SETTLED) <= Duration::from_secs(1));
-    }
-
-    #[test]
     fn a_relay_that_drains_is_not_hammered() {
-        let mut backoff =
-            Backoff::new(&DialConfig::new(Url::parse("https://relay.example/").expect("valid")));
-        assert_eq!(backoff.after_goaway(SETTLED), Duration::ZERO);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), 1);
+        assert_eq!(after_goaway(&mut backoff, Backoff::SETTLED), Duration::ZERO);
         for least in [0.75, 1.5, 3.0] {
-            assert!(backoff.after_goaway(Duration::from_millis(1)).as_secs_f64() >= least);
+            assert!(after_goaway(&mut backoff, Duration::from_millis(1)).as_secs_f64() >= least);
         }
     }
 

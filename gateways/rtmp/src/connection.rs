@@ -24,6 +24,8 @@ use crate::stats::Link;
 
 /// Read at once: a fifth of a second of 600 kbit/s, and little enough for ten thousand connections.
 const READ_SIZE: usize = 16 << 10;
+/// Read while a peer waits for the decision: what it says meanwhile is short, and only its end matters.
+const WAITING_INPUT: usize = 16 << 10;
 /// Most that a decision may take; encoders wait longer.
 const DECISION_LIMIT: Duration = Duration::from_secs(10);
 /// Most that a peer may take to read what we say.
@@ -118,8 +120,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.input.reserve(READ_SIZE);
             let timeout = self.timeout();
-            let (session, media) = match &mut self.live {
-                Some(live) => (Some(&live.session), Some(&mut live.media)),
+            let (session, player) = match &mut self.live {
+                Some(Live { session, media: Media::Out(player), .. }) => {
+                    (Some(&*session), Some(&mut **player))
+                }
+                Some(Live { session, media: Media::In(_), .. }) => (Some(&*session), None),
                 None => (None, None),
             };
             tokio::select! {
@@ -142,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     Err(error) => return End::Io(error),
                 },
-                () = playable(media) => {}
+                () = playable(player) => {}
             }
         }
     }
@@ -217,7 +222,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
         let direction = ask.direction;
-        match admit(&self.shared, self.peer, &self.link, ask).await {
+        let decision = self.decide(ask).await;
+        if let Err(End::Killed(reason)) = &decision {
+            self.session.refuse(&Refusal::new(direction, DenyReason::Forbidden, reason.to_string()));
+            self.flush().await.ok();
+        }
+        match decision? {
             Ok(live) => {
                 info!(peer = %self.peer, path = %live.path, direction = direction.as_str(), "RTMP peer");
                 self.seat.settle();
@@ -244,6 +254,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.flush().await.ok();
     }
 
+    /// Decides about the peer, unless it leaves before that: a player may have to wait for its broadcast.
+    async fn decide(&mut self, ask: Ask) -> Result<Result<Live, Denied>, End> {
+        let shared = Arc::clone(&self.shared);
+        let link = Arc::clone(&self.link);
+        let mut decision = std::pin::pin!(admit(&shared, self.peer, &link, ask));
+        loop {
+            let room = self.input.len() < WAITING_INPUT;
+            tokio::select! {
+                biased;
+                decision = &mut decision => return decision,
+                read = self.stream.read_buf(&mut self.input), if room => match read {
+                    Ok(0) => return Err(End::Closed),
+                    Ok(read) => {
+                        self.shared.metrics.bytes.fetch_add(read as u64, Relaxed);
+                        self.link.bytes_received.fetch_add(read as u64, Relaxed);
+                    }
+                    Err(error) => return Err(End::Io(error)),
+                },
+            }
+        }
+    }
+
     fn stop(&mut self) {
         let Some(Live { path, media, session }) = self.live.take() else { return };
         info!(peer = %self.peer, %path, "RTMP peer left");
@@ -262,7 +294,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.stream.write_all(&output).await?;
             self.stream.flush().await
         };
-        match tokio::time::timeout(WRITE_LIMIT, write).await {
+        let written = tokio::select! {
+            biased;
+            written = tokio::time::timeout(WRITE_LIMIT, write) => written,
+            // A peer that does not read can be ended all the same.
+            reason = killed(self.live.as_ref().map(|live| &live.session)) => return Err(End::Killed(reason)),
+        };
+        match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(End::Io(error)),
             Err(_) => return Err(End::Io(io::ErrorKind::TimedOut.into())),
@@ -285,7 +323,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// Decides about a peer, and opens what it publishes or plays.
-async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) -> Result<Live, Denied> {
+async fn admit(
+    shared: &Shared,
+    peer: SocketAddr,
+    link: &Arc<Link>,
+    ask: Ask,
+) -> Result<Result<Live, Denied>, End> {
     let request = Request {
         protocol: Protocol::Rtmp,
         direction: ask.direction,
@@ -294,18 +337,24 @@ async fn admit(shared: &Shared, peer: SocketAddr, link: &Arc<Link>, ask: Ask) ->
         peer,
     };
     let grant = match tokio::time::timeout(DECISION_LIMIT, shared.gate.admit(&request)).await {
-        Ok(decision) => decision?,
-        Err(_) => return Err(denied(DenyReason::Unavailable, "admission took too long")),
+        Ok(Ok(grant)) => grant,
+        Ok(Err(denied)) => return Ok(Err(denied)),
+        Err(_) => return Ok(Err(denied(DenyReason::Unavailable, "admission took too long"))),
     };
     let session = shared.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
     let path = session.path().clone();
     let media = if ask.direction == Direction::Publish {
-        Media::In(Box::new(publish(&session, &path, link)?))
+        publish(&session, &path, link).map(|ingest| Media::In(Box::new(ingest)))
     } else {
-        let player = Player::open(&session, path.clone(), &ask.capabilities, shared.play_wait).await?;
-        Media::Out(Box::new(player))
+        tokio::select! {
+            biased;
+            player = Player::open(&session, path.clone(), &ask.capabilities, shared.play_wait) => {
+                player.map(|player| Media::Out(Box::new(player)))
+            }
+            reason = session.killed() => return Err(End::Killed(reason)),
+        }
     };
-    Ok(Live { path, media, session })
+    Ok(media.map(|media| Live { path, media, session }))
 }
 
 fn publish(session: &moqgate_core::Session, path: &Path, link: &Arc<Link>) -> Result<Ingest, Denied> {
@@ -359,14 +408,14 @@ async fn killed(session: Option<&moqgate_core::Session>) -> KillReason {
 }
 
 /// Waits until a player has something to do.
-async fn playable(media: Option<&mut Media>) {
-    match media {
-        Some(Media::Out(player)) => poll_fn(|cx| player.poll(cx)).await,
-        Some(Media::In(_)) | None => std::future::pending().await,
+pub(crate) async fn playable(player: Option<&mut Player>) {
+    match player {
+        Some(player) => poll_fn(|cx| player.poll(cx)).await,
+        None => std::future::pending().await,
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -7,21 +7,26 @@
 //! ```
 //!
 //! The protocol is sans-IO: [`proto`] reads and writes the wire, [`session`] is one connection and is told the time.
-//! [`Listener`] is their shell.
+//! [`Listener`] and [`Caller`] are their shells.
 
+pub mod caller;
 pub mod config;
 mod connection;
 mod egress;
 pub mod error;
 mod ingest;
+mod line;
 pub mod listen;
 pub mod metrics;
 mod places;
 pub mod proto;
+pub mod remote;
 pub mod session;
 mod stats;
 
+pub use caller::{Caller, CallerConfig, Way};
 pub use config::Config;
 pub use error::BindError;
 pub use listen::Listener;
 pub use metrics::{Metrics, Sample, Turned};
+pub use remote::{Remote, RemoteError};

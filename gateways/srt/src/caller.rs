@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
-    Credential, Direction, Gate, Grant, Identity, Path, Pattern, Protocol, PublishError, PublishOptions,
-    Request, Session,
+    Backoff, Credential, Direction, Gate, Grant, Identity, Path, Pattern, Protocol, PublishError,
+    PublishOptions, Request, Session,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +29,6 @@ use crate::stats::Link;
 const WINDOW: u32 = 8192;
 /// Endings of a connection's task: it sends one.
 const ENDINGS: usize = 2;
-/// A connection that lasted this long was one: the next failure is a first one.
-const SETTLED: Duration = Duration::from_secs(5);
 /// Socket ids and sequence numbers have 30 bits that all peers accept.
 const ID_MASK: u32 = (1 << 30) - 1;
 
@@ -108,7 +106,7 @@ impl Caller {
     /// Calls until `shutdown`, then says goodbye and waits for every task.
     pub async fn run(self, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, rand::random());
         let mut failing = false;
         while !shutdown.is_cancelled() {
             let outcome = self.attempt(&tasks, &shutdown).await;
@@ -120,7 +118,7 @@ impl Caller {
                     failing = false;
                     (backoff.after(*lasted), &self.config.remote, &self.config.path)
                 }
-                Err(_) => (backoff.next(), &self.config.remote, &self.config.path),
+                Err(_) => (backoff.next_wait(), &self.config.remote, &self.config.path),
             };
             let retry_s = wait.as_secs_f32();
             match outcome {
@@ -160,7 +158,8 @@ impl Caller {
             Way::Push => {
                 let (writer, reader) = feed(Arc::clone(&dock), local_id);
                 // It is there, or was a moment ago.
-                let new = Play::new(session, self.config.path.clone(), SETTLED, &called.terms, writer);
+                let new =
+                    Play::new(session, self.config.path.clone(), Backoff::SETTLED, &called.terms, writer);
                 tasks.spawn(play(new, ending));
                 Media::Out(reader)
             }
@@ -320,50 +319,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits that double.
-#[derive(Debug)]
-struct Backoff {
-    min: Duration,
-    max: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    fn new(config: &CallerConfig) -> Self {
-        Self { min: config.backoff_min, max: config.backoff_max, next: config.backoff_min }
-    }
-
-    fn after(&mut self, lasted: Duration) -> Duration {
-        if lasted >= SETTLED {
-            self.next = self.min;
-        }
-        self.next()
-    }
-
-    /// Up to a quarter less than the wait, so that callers do not call in step.
-    fn next(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(self.max);
-        wait.mul_f64(0.75 + 0.25 * rand::random::<f64>())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_and_start_over_after_a_connection() {
-        let path = Path::new("a").expect("path");
-        let mut backoff = Backoff::new(&CallerConfig::new(Way::Push, Remote::new("h:1"), path));
-        for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
-            let wait = backoff.next().as_secs_f64();
-            assert!((expected * 0.75..=expected).contains(&wait), "{wait} for {expected}");
-        }
-        assert!(backoff.after(Duration::from_secs(1)) > Duration::from_secs(20));
-        assert!(backoff.after(SETTLED) <= Duration::from_secs(1));
     }
 }

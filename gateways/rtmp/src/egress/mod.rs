@@ -113,8 +113,14 @@ impl Player {
             let Some((track, frame)) = self.readers.pop(index) else { break };
             self.exporter.push(track, frame.pts, frame.keyframe, &frame.payload);
         }
-        if !self.finished && self.is_over() {
-            self.finished = true;
+        if self.is_over() {
+            self.finish();
+        }
+    }
+
+    /// Gives out what still waits, and the end.
+    pub(crate) fn finish(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
             self.exporter.finish();
         }
     }

@@ -60,7 +60,7 @@ pub enum Command {
         /// Transaction.
         txn: f64,
     },
-    /// An answer or a status; we ask for none.
+    /// An answer or a status; a server asks for none.
     Answer,
     /// Anything else.
     Unknown {
@@ -102,10 +102,18 @@ impl Capabilities {
     }
 }
 
-/// `CanDecode` and `CanForward` of the FourCC maps.
-const CAN_RECEIVE: u8 = 1 | 4;
+/// A command or an answer as it was said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// Its name; `_result` or `_error` of an answer.
+    pub name: String,
+    /// Transaction.
+    pub txn: f64,
+    /// The command object, or null, and what follows.
+    pub arguments: Vec<Value>,
+}
 
-impl Command {
+impl Said {
     /// Reads the body of a command message. `amf3` is for type 17, whose first byte selects nothing.
     ///
     /// # Errors
@@ -115,7 +123,7 @@ impl Command {
         let body = if amf3 { body.strip_prefix(&[0]).unwrap_or(body) } else { body };
         let mut reader = Reader::new(body);
         let name = reader.next_value()?;
-        let Some(name) = name.as_ref().and_then(Value::as_text) else { return Err(AmfError::Truncated) };
+        let Some(Value::Text(name)) = name else { return Err(AmfError::Truncated) };
         let txn = reader.next_value()?.and_then(|value| value.as_number()).unwrap_or_default();
         let mut arguments = Vec::new();
         while arguments.len() < MAX_ARGUMENTS {
@@ -127,7 +135,21 @@ impl Command {
                 Err(AmfError::Truncated | AmfError::Marker(_) | AmfError::Amf3(_)) => break,
             }
         }
-        Ok(Self::understand(name, txn, &arguments))
+        Ok(Self { name, txn, arguments })
+    }
+}
+
+/// `CanDecode` and `CanForward` of the FourCC maps.
+const CAN_RECEIVE: u8 = 1 | 4;
+
+impl Command {
+    /// Reads the body of a command message. `amf3` is for type 17, whose first byte selects nothing.
+    ///
+    /// # Errors
+    /// [`AmfError`] if not even name and transaction can be read, or if the body is hostile.
+    pub fn parse(body: &[u8], amf3: bool) -> Result<Self, AmfError> {
+        let Said { name, txn, arguments } = Said::parse(body, amf3)?;
+        Ok(Self::understand(&name, txn, &arguments))
     }
 
     fn understand(name: &str, txn: f64, arguments: &[Value]) -> Self {
@@ -174,21 +196,26 @@ fn unquoted(text: &str) -> String {
 
 impl Capabilities {
     fn new(object: &Value) -> Self {
-        let mut fourccs = Vec::new();
+        let mut capabilities = Self::default();
+        capabilities.add(object);
+        capabilities
+    }
+
+    /// Adds what `object` says, if it says anything: the properties of `connect`, or one of the objects in its answer.
+    pub fn add(&mut self, object: &Value) {
         if let Some(Value::Array(list)) = object.get("fourCcList") {
-            fourccs.extend(list.iter().filter_map(Value::as_text).map(str::to_owned));
+            self.fourccs.extend(list.iter().filter_map(Value::as_text).map(str::to_owned));
         }
         for map in ["videoFourCcInfoMap", "audioFourCcInfoMap"] {
             if let Some(Value::Object(entries)) = object.get(map) {
                 let can = entries
                     .iter()
                     .filter(|(_, bits)| bits.as_number().is_some_and(|bits| bits as u8 & CAN_RECEIVE != 0));
-                fourccs.extend(can.map(|(fourcc, _)| fourcc.clone()));
+                self.fourccs.extend(can.map(|(fourcc, _)| fourcc.clone()));
             }
         }
-        fourccs.truncate(MAX_FOURCCS);
-        let caps_ex = object.get("capsEx").and_then(Value::as_number).unwrap_or_default() as u8;
-        Self { fourccs, caps_ex }
+        self.fourccs.truncate(MAX_FOURCCS);
+        self.caps_ex |= object.get("capsEx").and_then(Value::as_number).unwrap_or_default() as u8;
     }
 }
 

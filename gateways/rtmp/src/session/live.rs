@@ -44,28 +44,34 @@ impl Publishing {
     }
 
     /// Gives out the tags in a media message. Returns whether there were any.
-    pub(super) fn media(&mut self, message: &Message, now: Instant, mut give: impl FnMut(Tag)) -> bool {
-        // Some encoders send media on stream 0; on another stream it is not part of this broadcast.
-        if message.stream != 0 && message.stream != self.stream {
-            return false;
-        }
-        let mut any = false;
-        let mut pass = |message: &Message| {
-            if let Some(tag) = tag(message) {
-                any = true;
-                give(tag);
-            }
-        };
-        if message.kind == kind::AGGREGATE {
-            split_aggregate(message).iter().for_each(&mut pass);
-        } else {
-            pass(message);
-        }
+    pub(super) fn media(&mut self, message: &Message, now: Instant, give: impl FnMut(Tag)) -> bool {
+        let any = tags(message, self.stream, give);
         if any {
             self.heard = now;
         }
         any
     }
+}
+
+/// Gives out the tags in a media message for `stream`. Returns whether there were any.
+pub(super) fn tags(message: &Message, stream: u32, mut give: impl FnMut(Tag)) -> bool {
+    // Some send media on stream 0; on another stream it is not part of this broadcast.
+    if message.stream != 0 && message.stream != stream {
+        return false;
+    }
+    let mut any = false;
+    let mut pass = |message: &Message| {
+        if let Some(tag) = tag(message) {
+            any = true;
+            give(tag);
+        }
+    };
+    if message.kind == kind::AGGREGATE {
+        split_aggregate(message).iter().for_each(&mut pass);
+    } else {
+        pass(message);
+    }
+    any
 }
 
 impl Playing {
@@ -78,17 +84,21 @@ impl Playing {
     }
 
     pub(super) fn send(&self, wire: &mut Wire, tag: Tag) {
-        let kind = match tag.kind {
-            TagKind::Audio => kind::AUDIO,
-            TagKind::Video => kind::VIDEO,
-            TagKind::Script => kind::DATA,
-        };
-        wire.media(kind, tag.timestamp_ms, self.stream, tag.body);
+        wire.media(kind_of(tag.kind), tag.timestamp_ms, self.stream, tag.body);
     }
 
     pub(super) fn finish(&self, wire: &mut Wire) {
         wire.status(self.stream, "status", "NetStream.Play.UnpublishNotify", "The publisher left.");
         wire.stream_eof(self.stream);
+    }
+}
+
+/// The type of the message that carries such a tag.
+pub(super) fn kind_of(kind: TagKind) -> u8 {
+    match kind {
+        TagKind::Audio => kind::AUDIO,
+        TagKind::Video => kind::VIDEO,
+        TagKind::Script => kind::DATA,
     }
 }
 

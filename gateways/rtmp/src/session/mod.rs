@@ -1,4 +1,4 @@
-//! One RTMP connection as a server sees it, sans-IO.
+//! One RTMP connection as a server sees it, sans-IO; [`client`] is the other side.
 //!
 //! ```text
 //! Handshake -> AwaitConnect -> AwaitStart -> Deciding -> Publishing | Playing
@@ -8,6 +8,7 @@
 //! [`Session::push`] takes bytes, [`Session::poll`] gives out what they mean, [`Session::output`] is what has to be
 //! sent. After [`Event::Ask`] nothing is read until [`Session::accept`] or [`Session::refuse`].
 
+pub mod client;
 mod connect;
 mod error;
 mod key;

@@ -24,6 +24,7 @@ const CSID_VIDEO: u8 = 6;
 /// User control events that we send.
 const STREAM_BEGIN: u16 = 0;
 const STREAM_EOF: u16 = 1;
+const SET_BUFFER_LENGTH: u16 = 3;
 const PING_REQUEST: u16 = 6;
 const PING_RESPONSE: u16 = 7;
 
@@ -93,12 +94,34 @@ impl Wire {
 
     /// What goes in front of the answer to `connect`: from here on replies fit into one chunk.
     pub(super) fn greet(&mut self) {
-        let window = DEFAULT_WINDOW.to_be_bytes();
-        self.control(kind::WINDOW_ACK, &window);
-        let [a, b, c, d] = window;
+        self.set_window();
+        let [a, b, c, d] = DEFAULT_WINDOW.to_be_bytes();
         // 2: a dynamic limit.
         self.control(kind::PEER_BANDWIDTH, &[a, b, c, d, 2]);
-        self.control(kind::SET_CHUNK_SIZE, &(SEND_CHUNK_SIZE as u32).to_be_bytes());
+        self.set_chunk_size(SEND_CHUNK_SIZE as u32);
+    }
+
+    /// Asks for acknowledgements.
+    pub(super) fn set_window(&mut self) {
+        self.control(kind::WINDOW_ACK, &DEFAULT_WINDOW.to_be_bytes());
+    }
+
+    /// What follows is cut into pieces of this size.
+    pub(super) fn set_chunk_size(&mut self, size: u32) {
+        self.control(kind::SET_CHUNK_SIZE, &size.to_be_bytes());
+    }
+
+    /// Says how much of a stream we hold.
+    pub(super) fn set_buffer_length(&mut self, stream: u32, millis: u32) {
+        let mut body = SET_BUFFER_LENGTH.to_be_bytes().to_vec();
+        body.extend(stream.to_be_bytes());
+        body.extend(millis.to_be_bytes());
+        self.control(kind::USER_CONTROL, &body);
+    }
+
+    /// A command to a server.
+    pub(super) fn call(&mut self, name: &str, txn: f64, stream: u32, arguments: Vec<Value>) {
+        self.command(CSID_RESULT, stream, name, txn, arguments);
     }
 
     pub(super) fn stream_begin(&mut self, stream: u32) {

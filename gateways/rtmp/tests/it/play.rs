@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moqgate_core::OpenAdmission;
+use moqgate_core::{Direction, KillReason, OpenAdmission};
 use moqgate_rtmp::Config;
 use moqgate_rtmp::proto::amf0::Value;
 use moqgate_rtmp::proto::message::kind;
@@ -110,5 +110,69 @@ async fn a_player_that_does_not_read_goes_on_with_the_newest() {
     assert!(times.last().is_some_and(|time| time.abs_diff(last) < 100), "{:?} of {last}", times.last());
     assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 1000), "it left something out");
     assert!(times.is_sorted());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_player_that_leaves_while_it_waits_is_gone_at_once() {
+    // Longer than any test: only the disconnect can end it.
+    let bench =
+        Bench::with(Config { play_wait: Duration::from_secs(3600), ..Config::default() }, OpenAdmission);
+    let mut player = bench.client().await;
+    let waiting = tokio::time::timeout(Duration::from_secs(3600), player.ask("play", "live", "cam0"));
+    tokio::select! {
+        _ = waiting => panic!("there is nothing to play"),
+        () = bench.until("the player waits", |bench| bench.session("live/cam0").is_some()) => {}
+    }
+    drop(player);
+    bench
+        .until("it is gone", |bench| bench.session("live/cam0").is_none() && bench.metrics.live() == 0)
+        .await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_player_that_waits_can_be_ended() {
+    let bench =
+        Bench::with(Config { play_wait: Duration::from_secs(3600), ..Config::default() }, OpenAdmission);
+    let mut player = bench.client().await;
+    tokio::select! {
+        _ = player.ask("play", "live", "cam0") => panic!("there is nothing to play"),
+        () = bench.until("the player waits", |bench| bench.session("live/cam0").is_some()) => {}
+    }
+    let id = bench.session("live/cam0").expect("it waits").id;
+    assert!(bench.gate.origin().kill(&id, KillReason::Operator));
+    let (name, info) = player.answer().await.expect("it is told");
+    assert_eq!((name.as_str(), info.get("level").and_then(Value::as_text)), ("onStatus", Some("error")));
+    assert!(player.message().await.is_none());
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_player_that_does_not_read_can_be_ended() {
+    let bench = Bench::start();
+    let mut publisher = bench.client().await;
+    publisher.publish("live", "cam0").await;
+    publisher.send(kind::AUDIO, 1, 0, AAC_CONFIG).await;
+    let frame = [&[0xaf, 1][..], &[0x21; 64 << 10]].concat();
+    publisher.send(kind::AUDIO, 1, 0, frame.clone()).await;
+    let mut player = bench.client().await;
+    assert_eq!(player.ask("play", "live", "cam0").await, "NetStream.Play.Reset");
+    let mut number = 0;
+    // Until the kernel's buffers are full, and nothing leaves any more.
+    let (mut left, mut still) = (0, 0);
+    while still < 100 {
+        number += 1;
+        publisher.send(kind::AUDIO, 1, number * 64 / 3, frame.clone()).await;
+        bench.until("it is in", |bench| bench.ingress("live/cam0").frames > number.into()).await;
+        let now = bench.egress("live/cam0").frames;
+        (left, still) = if now == left { (left, still + 1) } else { (now, 0) };
+    }
+    let id =
+        bench.gate.origin().sessions().into_iter().find(|session| session.direction == Direction::Subscribe);
+    assert!(bench.gate.origin().kill(&id.expect("it plays").id, KillReason::Operator));
+    bench.until("it is gone", |bench| bench.gate.origin().sessions().len() == 1).await;
+    let timeouts = bench.sample("moqgate_rtmp_failed_total", "disconnected");
+    assert_eq!(timeouts, 0, "it was ended, and not when its time was over");
     bench.stop().await;
 }

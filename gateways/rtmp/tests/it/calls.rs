@@ -1,0 +1,218 @@
+//! Callers: two gateways, and servers of others.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moqgate_core::{CallCounters, Gate, KillReason, OpenAdmission, Origin, OriginConfig, Path};
+use moqgate_rtmp::{Caller, CallerConfig, Config, Remote, Way};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::Bench;
+use crate::tools::{Running, new_ffmpeg, push, run, system_ffmpeg};
+
+const H264_AAC: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -c:a aac";
+const HEVC_AAC: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=error -g 25 -c:a aac";
+
+/// A caller that runs until the value is stopped.
+struct Call {
+    shutdown: CancellationToken,
+    counters: CallCounters,
+    tasks: JoinSet<()>,
+}
+
+impl Call {
+    fn start(gate: &Gate, way: Way, url: &str, path: &str) -> Self {
+        let remote = Remote::parse(url).expect("an address");
+        let path = Path::new(path).expect("a path");
+        let backoff_min = Duration::from_millis(50);
+        let backoff_max = Duration::from_millis(200);
+        let config = CallerConfig { backoff_min, backoff_max, ..CallerConfig::new(way, remote, path) };
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let caller = Caller::new(config, gate.clone());
+        let counters = caller.counters();
+        tasks.spawn(caller.run(shutdown.clone()));
+        Self { shutdown, counters, tasks }
+    }
+
+    async fn stop(mut self) {
+        self.shutdown.cancel();
+        let end = tokio::time::timeout(crate::bench::LIMIT, self.tasks.join_next()).await;
+        end.expect("it stops").expect("one task").expect("no panic");
+        assert_eq!(self.counters.live(), 0);
+    }
+}
+
+/// Another gateway, which listens to nothing.
+fn far() -> Gate {
+    Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission))
+}
+
+fn codecs(gate: &Gate, path: &str) -> Vec<String> {
+    let broadcasts = gate.origin().broadcasts();
+    let found = broadcasts.into_iter().find(|found| found.path.as_str() == path);
+    let mut codecs: Vec<_> =
+        found.into_iter().flat_map(|found| found.tracks).map(|track| track.codec).collect();
+    codecs.sort();
+    codecs
+}
+
+/// A port that was free a moment ago: ffmpeg cannot say which one it took.
+fn free_port() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("an address")
+}
+
+/// ffmpeg as a server that takes one publisher, and copies what it gets into `file`.
+fn listen(ffmpeg: &PathBuf, url: &str, file: &str) -> Running {
+    run(ffmpeg, &["-listen", "1", "-i", url, "-c", "copy", "-f", "flv", file])
+}
+
+/// Waits for the end of such a server: it says "Input/output error" to the end of any connection, its own client's too.
+async fn served(server: Running) {
+    let output = server.output().await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let odd = said.lines().find(|line| !line.ends_with(": Input/output error"));
+    assert!(output.status.success() && odd.is_none(), "{said}");
+}
+
+fn frames(gate: &Gate, path: &str) -> (u64, u64, u64, u64) {
+    let usage = gate.origin().usage(None).usage;
+    let rows = usage.iter().filter(|row| row.path.as_str() == path);
+    rows.fold((0, 0, 0, 0), |sum, row| {
+        let (i, e) = (&row.ingress, &row.egress);
+        (sum.0 + i.frames, sum.1 + i.bytes, sum.2 + e.frames, sum.3 + e.bytes)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn push_and_pull_between_gateways_and_again_after_an_end() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let bench = Bench::start();
+    let _encoder = push(&ffmpeg, H264_AAC, &bench.url("live/cam0"));
+    let far = far();
+    let pull = Call::start(&far, Way::Pull, &bench.url("live/cam0"), "pulled");
+    bench.until("pulled", |_| codecs(&far, "pulled").len() == 2).await;
+    let back = Call::start(&far, Way::Push, &bench.url("a/back?token=x"), "pulled");
+    bench.until("pushed back", |bench| bench.codecs("a/back").len() == 2).await;
+    assert_eq!((pull.counters.live(), back.counters.live()), (1, 1));
+    let pushes: Vec<_> = far.origin().sessions().iter().map(|session| session.direction).collect();
+    assert_eq!(pushes.len(), 2, "both are sessions like any other");
+    // Ended there, and ended here.
+    let there = bench.session("a/back").expect("live").id;
+    assert!(bench.gate.origin().kill(&there, KillReason::Operator));
+    bench.until("it is called again", |_| back.counters.attempts() == 2).await;
+    bench.until("pushed again", |bench| bench.codecs("a/back").len() == 2).await;
+    let here = far.origin().sessions().into_iter().find(|session| session.path.as_str() == "pulled");
+    assert!(far.origin().kill(&here.expect("live").id, KillReason::Operator));
+    bench
+        .until("all is back", |bench| bench.codecs("a/back").len() == 2 && codecs(&far, "pulled").len() == 2)
+        .await;
+    // What goes out here is what comes in there.
+    back.stop().await;
+    bench.until("nothing is pushed", |bench| bench.broadcast("a/back").is_none()).await;
+    let (sent, received) = (frames(&far, "pulled"), frames(&bench.gate, "a/back"));
+    assert!(sent.2 >= received.0 && received.0 > 0, "{sent:?} {received:?}");
+    pull.stop().await;
+    assert_eq!(far.origin().sessions().len(), 0);
+    assert!(far.origin().broadcasts().is_empty());
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_goes_on_when_its_publisher_and_its_server_come_back() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let bench = Bench::start();
+    let address = free_port();
+    let url = format!("rtmp://{address}/live/out");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    // Nobody publishes, nobody listens.
+    let call = Call::start(&bench.gate, Way::Push, &url, "live/cam0");
+    let encoder = push(&ffmpeg, H264_AAC, &bench.url("live/cam0"));
+    bench.until("it is refused", |_| call.counters.failures() > 0).await;
+    let first = listen(&ffmpeg, &url, &file("first.flv"));
+    bench.until("it is taken", |_| call.counters.live() == 1).await;
+    bench.until("it is sent", |bench| frames(&bench.gate, "live/cam0").2 > 50).await;
+    drop(first);
+    bench.until("the server has gone", |_| call.counters.live() == 0).await;
+    let second = listen(&ffmpeg, &url, &file("second.flv"));
+    bench.until("it is taken again", |_| call.counters.live() == 1).await;
+    let before = frames(&bench.gate, "live/cam0").2;
+    bench.until("it is sent again", |bench| frames(&bench.gate, "live/cam0").2 > before + 50).await;
+    // The publisher ends: the server is told.
+    drop(encoder);
+    served(second).await;
+    let check = run(&ffmpeg, &["-xerror", "-i", &file("second.flv"), "-f", "null", "-"]).output().await;
+    assert!(check.status.success() && check.stderr.is_empty(), "{check:?}");
+    call.stop().await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_from_ffmpeg() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let bench = Bench::start();
+    let address = free_port();
+    let url = format!("rtmp://{address}/live/in");
+    let server = || push(&ffmpeg, &format!("{H264_AAC} -listen 1"), &url);
+    let call = Call::start(&bench.gate, Way::Pull, &url, "live/cam0");
+    for _ in 0..2 {
+        let running = server();
+        bench.until("pulled", |bench| bench.codecs("live/cam0").len() == 2).await;
+        let before = frames(&bench.gate, "live/cam0").0;
+        bench.until("frames", |bench| frames(&bench.gate, "live/cam0").0 > before + 50).await;
+        drop(running);
+        bench.until("it is over", |bench| bench.broadcast("live/cam0").is_none()).await;
+    }
+    call.stop().await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_sent_only_what_it_knows() {
+    let (Some(old), Some(new)) = (system_ffmpeg(), new_ffmpeg()) else { return };
+    let bench = Bench::start();
+    let _encoder = push(&new, HEVC_AAC, &bench.url("live/cam0"));
+    bench.until("published", |bench| bench.codecs("live/cam0").len() == 2).await;
+    // One that says nothing of what it knows is sent the sound alone.
+    let url = format!("rtmp://{}/live/out", free_port());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("out.flv").to_string_lossy().into_owned();
+    let server = listen(&old, &url, &file);
+    let call = Call::start(&bench.gate, Way::Push, &url, "live/cam0");
+    bench.until("it is taken", |_| call.counters.live() == 1).await;
+    bench.until("it is sent", |bench| frames(&bench.gate, "live/cam0").2 > 50).await;
+    call.stop().await;
+    served(server).await;
+    let written = std::fs::read(folder.path().join("out.flv")).expect("a file");
+    assert!(written.len() > 1000 && !written.windows(4).any(|word| word == b"hvc1"));
+    // Our own says that it takes everything.
+    let far = Bench::start();
+    let call = Call::start(&bench.gate, Way::Push, &far.url("live/out"), "live/cam0");
+    far.until("both", |far| far.codecs("live/out").len() == 2).await;
+    assert!(far.codecs("live/out")[0].starts_with("hev1."), "{:?}", far.codecs("live/out"));
+    call.stop().await;
+    far.stop().await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_waits_for_a_path_that_is_taken() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let (bench, far) = (Bench::with(Config::default(), OpenAdmission), Bench::start());
+    let _remote = push(&ffmpeg, H264_AAC, &far.url("live/cam0"));
+    let local = push(&ffmpeg, H264_AAC, &bench.url("live/cam0"));
+    bench.until("published", |bench| bench.codecs("live/cam0").len() == 2).await;
+    far.until("published", |far| far.codecs("live/cam0").len() == 2).await;
+    let call = Call::start(&bench.gate, Way::Pull, &far.url("live/cam0"), "live/cam0");
+    bench.until("it is refused", |_| call.counters.failures() > 0).await;
+    drop(local);
+    bench.until("pulled", |bench| call.counters.live() == 1 && bench.codecs("live/cam0").len() == 2).await;
+    call.stop().await;
+    far.stop().await;
+    bench.stop().await;
+}
