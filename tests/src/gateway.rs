@@ -21,6 +21,7 @@ pub struct Gateway {
 struct Ready {
     moq: SocketAddr,
     srt: SocketAddr,
+    rtmp: SocketAddr,
     http: SocketAddr,
 }
 
@@ -43,7 +44,8 @@ impl Gateway {
                 .and_then(|value| value.parse().ok())
                 .unwrap_or_else(|| panic!("no {key} address in {line:?}"))
         };
-        let ready = Ready { moq: address("moq"), srt: address("srt"), http: address("http") };
+        let ready =
+            Ready { moq: address("moq"), srt: address("srt"), rtmp: address("rtmp"), http: address("http") };
         Self { process, ready }
     }
 
@@ -57,6 +59,18 @@ impl Gateway {
     #[must_use]
     pub fn srt(&self) -> SocketAddr {
         self.ready.srt
+    }
+
+    /// The RTMP listener.
+    #[must_use]
+    pub fn rtmp(&self) -> SocketAddr {
+        self.ready.rtmp
+    }
+
+    /// The URL at which RTMP publishers and players find `path`.
+    #[must_use]
+    pub fn rtmp_url(&self, path: &str) -> String {
+        format!("rtmp://{}/{path}", self.ready.rtmp)
     }
 
     /// The MoQ listener, UDP and TCP.
@@ -125,6 +139,19 @@ impl Gateway {
     #[track_caller]
     pub fn wait_gone(&self, path: &str) {
         wait::until_true(&format!("{path} to end"), wait::SOON, || self.broadcast(path).is_none());
+    }
+
+    /// Ends a session, as an operator does.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such session.
+    #[track_caller]
+    pub fn end_session(&self, session: &Value) {
+        let id = session["id"].as_str().expect("an id");
+        let answer = http::request(self.ready.http, "DELETE", &format!("/api/v1/sessions/{id}"), None);
+        let status = answer.expect("an answer").status;
+        assert!((200..300).contains(&status), "DELETE of session {id}: {status}");
     }
 
     /// The live sessions of `protocol`.

@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod gateway;
 pub mod http;
 pub mod libsrt;
+pub mod listing;
 pub mod lossy;
 pub mod media;
 pub mod peers;

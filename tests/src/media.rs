@@ -144,7 +144,8 @@ fn packets(clip: &Path) -> Vec<(usize, i64)> {
     rows.iter().filter_map(|row| Some((row.first()?.parse().ok()?, row.get(1)?.parse().ok()?))).collect()
 }
 
-fn probe(clip: &Path, entries: &str) -> Vec<Vec<String>> {
+/// The rows that ffprobe prints for these entries.
+pub(crate) fn probe(clip: &Path, entries: &str) -> Vec<Vec<String>> {
     let mut command = Command::new(tools::program("ffprobe"));
     command.args(["-v", "error", "-of", "csv=p=0", "-show_entries", entries]).arg(clip);
     let output = command.output().expect("ffprobe runs");

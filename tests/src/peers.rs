@@ -15,9 +15,15 @@ const PORT_ATTEMPTS: usize = 64;
 /// behind are kept.
 #[must_use]
 pub fn export_ts(url: &str, broadcast: &str, file: &Path, max_age: Duration) -> Process {
+    export(url, broadcast, "ts", file, max_age)
+}
+
+/// The same in any `format` that `moq export` knows.
+#[must_use]
+pub fn export(url: &str, broadcast: &str, format: &str, file: &Path, max_age: Duration) -> Process {
     let age = format!("{}ms", max_age.as_millis());
     let mut command = moq(url, broadcast);
-    Process::start_into("moq export", command.args(["export", "ts", "--max-age", &age]), file)
+    Process::start_into("moq export", command.args(["export", format, "--max-age", &age]), file)
 }
 
 /// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it.
@@ -25,8 +31,14 @@ pub fn export_ts(url: &str, broadcast: &str, file: &Path, max_age: Duration) -> 
 pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> Process {
     let mut feeder = media::copy(clip, rate);
     feeder.args(["-f", "mpegts", "-"]);
+    import(url, broadcast, "ts", &feeder)
+}
+
+/// Publishes natively what `feeder` writes, in any `format` that `moq import` knows.
+#[must_use]
+pub fn import(url: &str, broadcast: &str, format: &str, feeder: &Command) -> Process {
     let mut command = moq(url, broadcast);
-    Process::start_fed("moq import", command.args(["import", "ts"]), "ffmpeg", &feeder)
+    Process::start_fed("moq import", command.args(["import", format]), "ffmpeg", feeder)
 }
 
 fn moq(url: &str, broadcast: &str) -> Command {

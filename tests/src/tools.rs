@@ -18,14 +18,27 @@ pub fn tools_dir() -> PathBuf {
     })
 }
 
+/// The ffmpeg of the Python package `imageio-ffmpeg`, which has a name of its own for each version.
+pub const NEWER_FFMPEG: &str = "imageio-ffmpeg";
+
 /// A program on the search path, or among the released peers.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
+    if name == NEWER_FFMPEG {
+        return newer_ffmpeg();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(tools_dir().join("peers/bin"))
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+fn newer_ffmpeg() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(tools_dir().join("python/lib")).ok()?.flatten();
+    let binaries = versions.map(|version| version.path().join("site-packages/imageio_ffmpeg/binaries"));
+    let mut files = binaries.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    files.find(|file| file.file_name().to_string_lossy().starts_with("ffmpeg-")).map(|file| file.path())
 }
 
 /// A program that [`require`] has found before.

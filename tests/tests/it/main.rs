@@ -6,6 +6,7 @@ mod every_unit;
 mod hostile;
 mod latency;
 mod loss;
+mod matrix;
 mod refused;
 mod relay;
 mod rig;
