@@ -4,8 +4,10 @@ use super::bits::Bits;
 use super::video::reorder_lead;
 use crate::event::{VideoCodec, VideoConfig};
 
-const SEQUENCE_HEADER: u8 = 1;
-const TEMPORAL_DELIMITER: u8 = 2;
+/// `obu_type` of a sequence header.
+pub(crate) const SEQUENCE_HEADER: u8 = 1;
+/// `obu_type` of a temporal delimiter.
+pub(crate) const TEMPORAL_DELIMITER: u8 = 2;
 const FRAME_HEADER: u8 = 3;
 const FRAME: u8 = 6;
 const PADDING: u8 = 15;
@@ -30,16 +32,13 @@ impl Obu<'_> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.push(self.header | 2);
         out.extend(self.extension);
-        let mut left = self.body.len();
-        loop {
-            let low = u8::try_from(left & 0x7f).unwrap_or_default();
-            left >>= 7;
-            out.push(if left > 0 { low | 0x80 } else { low });
-            if left == 0 {
-                break;
-            }
-        }
+        write_leb128(self.body.len(), out);
         out.extend_from_slice(self.body);
+    }
+
+    /// Header and extension without a size field, as RTP carries them.
+    pub(crate) fn bare_header(&self) -> impl Iterator<Item = u8> {
+        std::iter::once(self.header).chain(self.extension)
     }
 }
 
@@ -62,7 +61,20 @@ pub(crate) fn next_obu<'a>(data: &mut &'a [u8]) -> Option<Obu<'a>> {
     Some(Obu { kind: first >> 3 & 15, header: first & !2, extension, body })
 }
 
-fn leb128(data: &mut &[u8]) -> Option<usize> {
+/// Appends a number as seven bits per byte.
+pub(crate) fn write_leb128(mut value: usize, out: &mut Vec<u8>) {
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap_or_default();
+        value >>= 7;
+        out.push(if value > 0 { low | 0x80 } else { low });
+        if value == 0 {
+            return;
+        }
+    }
+}
+
+/// Takes a number of seven bits per byte off.
+pub(crate) fn leb128(data: &mut &[u8]) -> Option<usize> {
     let mut value = 0u64;
     for index in 0..8 {
         let (&byte, rest) = data.split_first()?;

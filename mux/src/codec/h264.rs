@@ -68,6 +68,10 @@ impl Coding for H264 {
     fn config(&self, pps: u8) -> Option<VideoConfig> {
         self.active(pps).map(Sps::config)
     }
+
+    fn reordering(&self, pps: u8) -> Option<u8> {
+        self.active(pps).and_then(Sps::reordering)
+    }
 }
 
 impl H264 {

@@ -12,6 +12,8 @@ use crate::event::{VideoCodec, VideoConfig};
 pub(crate) struct InBand<'a> {
     pub(crate) sets: Vec<&'a [u8]>,
     pub(crate) config: VideoConfig,
+    /// By how many pictures decoding and display order differ at most, where the sets say so.
+    pub(crate) reordering: Option<u8>,
 }
 
 impl<'a> InBand<'a> {
@@ -42,5 +44,5 @@ fn read<C: Coding>(unit: &[u8], is_slice: fn(u8) -> bool) -> Option<InBand<'_>> 
         }
     }
     let config = coding.config(picture?)?;
-    Some(InBand { sets, config })
+    Some(InBand { sets, config, reordering: coding.reordering(picture?) })
 }

@@ -28,6 +28,7 @@ pub(crate) mod packets;
 mod sets;
 mod video;
 pub(crate) mod vpx;
+pub(crate) mod whole;
 
 use bytes::Bytes;
 use moqgate_core::Timestamp;

@@ -33,6 +33,10 @@ pub(crate) trait Coding: Default + Send {
     fn sets(&self) -> &ParameterSets;
     /// What the sets say about pictures that use the picture set `pps`.
     fn config(&self, pps: u8) -> Option<VideoConfig>;
+    /// By how many pictures decoding and display order differ at most; `None` where the sets leave it open.
+    fn reordering(&self, pps: u8) -> Option<u8> {
+        self.config(pps).map(|config| config.reorder_frames)
+    }
 }
 
 /// What a NAL unit is to the cutting of access units.

@@ -203,7 +203,7 @@ impl Lane {
 }
 
 /// Units with lengths get start codes, and keyframes the sets.
-fn annex_b(video: &Video, keyframe: bool, data: Bytes) -> Bytes {
+pub(crate) fn annex_b(video: &Video, keyframe: bool, data: Bytes) -> Bytes {
     let Some(config) = &video.lengths else { return data };
     let mut unit = if keyframe { config.annex_b() } else { Vec::new() };
     unit.reserve_exact(data.len() + 16);

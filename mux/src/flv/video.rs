@@ -1,16 +1,13 @@
 //! Pictures out of messages: every coding to the one form in which it is published.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::head::{Codec, Part};
 use super::import::{Elementary, Time};
-use crate::codec::av1::{self, Sequence, TemporalUnit};
 use crate::codec::boxes::{self, NalConfig};
-use crate::codec::vpx;
-use crate::codec::{Coding, Framer, Output, PesUnit, framer, legacy_payload};
-use crate::event::{CodecConfig, MediaFrame, VideoCodec, VideoConfig};
+use crate::codec::whole::{Av1, Vpx};
+use crate::codec::{Coding, Framer, Output, PesUnit, framer};
+use crate::event::VideoCodec;
 
 /// Bytes of a length until a record says otherwise: what all encoders use.
 const LENGTH_SIZE: usize = 4;
@@ -133,125 +130,38 @@ fn unit(data: &[u8], time: Option<Time>) -> PesUnit<'_> {
     }
 }
 
-/// What AV1, VP9 and VP8 share: whole units, keyframes told by the first bytes, no reordering.
-#[derive(Debug, Default)]
-struct Whole {
-    config: Option<VideoConfig>,
-    joined: bool,
-    outputs: VecDeque<Output>,
-}
-
-impl Whole {
-    /// A picture, in pieces. With `config` it is a keyframe.
-    fn push(&mut self, config: Option<VideoConfig>, pieces: &[&[u8]], time: Time) {
-        let keyframe = config.is_some();
-        if let Some(config) = config
-            && self.config.as_ref() != Some(&config)
-        {
-            self.outputs.push_back(Output::Config(CodecConfig::Video(config.clone())));
-            self.config = Some(config);
-        }
-        self.joined |= keyframe;
-        if self.joined {
-            let payload = legacy_payload(time.pts, pieces);
-            self.outputs.push_back(Output::Frame(MediaFrame { pts: time.pts, dts: None, keyframe, payload }));
-        }
-    }
-
-    fn problem(&mut self, reason: &'static str) {
-        self.outputs.push_back(Output::Problem(reason));
-    }
-}
-
-/// AV1: delimiters go, and every keyframe has its sequence header.
-#[derive(Debug, Default)]
-pub(super) struct Av1 {
-    whole: Whole,
-    /// The OBUs of the last record.
-    header: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
 impl Elementary for Av1 {
     fn configure(&mut self, data: &Bytes) {
-        let unit = av1::config_obus(data).and_then(TemporalUnit::parse);
-        let Some(sequence) = unit.and_then(|unit| unit.sequence) else {
-            // Four bytes without OBUs are legal: the header then comes in band.
-            if data.len() != 4 {
-                self.whole.problem("sequence_header_invalid");
-            }
-            return;
-        };
-        self.header.clear();
-        sequence.write(&mut self.header);
+        Self::configure(self, data);
     }
 
     fn push(&mut self, part: &Part, time: Time, jumped: bool) {
-        self.whole.joined &= !jumped;
-        let Some(unit) = TemporalUnit::parse(&part.data) else {
-            self.whole.problem("av1_unit_invalid");
-            return;
-        };
-        if unit.obus.is_empty() {
-            return;
+        if jumped {
+            self.lose();
         }
-        let mut config = None;
-        let mut header = &[][..];
-        if unit.keyframe.unwrap_or(part.keyframe) {
-            let mut stored = &self.header[..];
-            let sequence = unit.sequence.or_else(|| av1::next_obu(&mut stored));
-            config = sequence.and_then(|obu| Sequence::parse(obu.body)).map(|sequence| sequence.config());
-            match unit.sequence {
-                Some(_) => {}
-                None => header = &self.header,
-            }
-            if config.is_none() {
-                self.whole.problem("sequence_header_missing");
-            }
-        }
-        self.scratch.clear();
-        unit.obus.iter().for_each(|obu| obu.write(&mut self.scratch));
-        self.whole.push(config, &[header, &self.scratch], time);
+        Self::push(self, &part.data, part.keyframe, time.pts);
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.whole.outputs.pop_front()
-    }
-}
-
-/// VP8 and VP9.
-#[derive(Debug)]
-pub(super) struct Vpx {
-    whole: Whole,
-    codec: VideoCodec,
-    level: Option<u8>,
-}
-
-impl Vpx {
-    pub(super) fn new(codec: VideoCodec) -> Self {
-        Self { whole: Whole::default(), codec, level: None }
+        Self::poll(self)
     }
 }
 
 impl Elementary for Vpx {
     fn configure(&mut self, data: &Bytes) {
         // vpcC with its version and flags: profile, then level.
-        self.level = data.get(5).copied();
+        self.set_level(data.get(5).copied());
     }
 
     fn push(&mut self, part: &Part, time: Time, jumped: bool) {
-        self.whole.joined &= !jumped;
-        let head = if self.codec == VideoCodec::Vp9 { vpx::vp9(&part.data) } else { vpx::vp8(&part.data) };
-        let Some(head) = head else {
-            self.whole.problem("vpx_frame_invalid");
-            return;
-        };
-        let config = if head.keyframe { head.config(self.codec, self.level) } else { None };
-        self.whole.push(config, &[&part.data], time);
+        if jumped {
+            self.lose();
+        }
+        Self::push(self, &part.data, time.pts);
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.whole.outputs.pop_front()
+        Self::poll(self)
     }
 }
 

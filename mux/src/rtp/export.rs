@@ -5,14 +5,25 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use moqgate_core::Timestamp;
 
+use super::payload::{Packetiser, Writer, packetiser};
 use super::{Codec, Packet};
 use crate::catalog::Catalog;
+use crate::codec::inband::InBand;
+use crate::event::VideoCodec;
+use crate::export::{Coding, Video, annex_b, sources};
+
+/// The least and the most that a payload may be allowed: room for a descriptor and something behind it, and what a length
+/// of 16 bits can say.
+const PAYLOAD_LIMITS: (usize, usize) = (64, 65_000);
+
+/// A frame so far before the newest one, microseconds, begins another time line; no reordering reaches as far.
+const RESTART: u64 = 2_000_000;
 
 /// How packets are to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportConfig {
     /// Largest payload, bytes. The default leaves room for an RTP header and its extensions in 1200 bytes, which is what
-    /// browsers send and every path carries.
+    /// browsers send and every path carries. An Opus packet is never cut.
     pub payload_max: usize,
     /// Synchronisation source of the packets.
     pub ssrc: u32,
@@ -35,38 +46,67 @@ pub enum Reordering {
     Unknown,
     /// There is none: the stream says so, or the coding knows none.
     None,
-    /// There is (B-frames): the stream declares it, or a frame was shown before one that was sent ahead of it. By how
-    /// many frames, where that is declared.
-    Frames(Option<u8>),
+    /// The parameter sets allow for so many frames (B-frames); none was seen yet.
+    Declared(u8),
+    /// A frame was shown before one that was sent ahead of it.
+    Observed,
 }
 
 /// Packetises one track.
 ///
 /// Frames leave in the order in which they are pushed, which is that of decoding, with their presentation time as RTP
 /// timestamp. Pictures begin with a keyframe; H.264 and H.265 have their parameter sets in front of each keyframe.
-#[derive(Debug)]
 pub struct Exporter {
+    track: Option<String>,
     codec: Codec,
+    /// What is known of a video track.
+    video: Option<Video>,
     config: ExportConfig,
+    packetiser: Box<dyn Packetiser>,
+    joined: bool,
+    newest: Option<Timestamp>,
+    observed: bool,
+    /// What the last keyframe's sets said.
+    declared: Option<u8>,
     packets: VecDeque<Packet>,
 }
 
 impl Exporter {
     /// An exporter for `track` of the catalog. `None` when RTP has no form for it.
-    pub fn new(_catalog: &Catalog, _track: &str, _config: ExportConfig) -> Option<Self> {
-        None
+    pub fn new(catalog: &Catalog, track: &str, config: ExportConfig) -> Option<Self> {
+        let (codec, video) = find(catalog, track)?;
+        Some(Self { track: Some(track.to_owned()), video, ..Self::with_codec(codec, config) })
     }
 
     /// An exporter for frames of `codec` with all parameters in band, such as those of a
     /// [transcoder](crate::transcode).
     pub fn with_codec(codec: Codec, config: ExportConfig) -> Self {
-        Self { codec, config, packets: VecDeque::new() }
+        let payload_max = config.payload_max.clamp(PAYLOAD_LIMITS.0, PAYLOAD_LIMITS.1);
+        Self {
+            track: None,
+            codec,
+            video: None,
+            config: ExportConfig { payload_max, ..config },
+            packetiser: packetiser(codec),
+            joined: !codec.is_video(),
+            newest: None,
+            observed: false,
+            declared: None,
+            packets: VecDeque::new(),
+        }
     }
 
     /// There is a new catalog. False when the track is not in it any more, or is something else now: make a new exporter
     /// then.
-    pub fn update(&mut self, _catalog: &Catalog) -> bool {
-        false
+    pub fn update(&mut self, catalog: &Catalog) -> bool {
+        let Some(track) = &self.track else { return true };
+        match find(catalog, track) {
+            Some((codec, video)) if codec == self.codec => {
+                self.video = video;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The coding of the packets.
@@ -75,21 +115,107 @@ impl Exporter {
     }
 
     /// Takes the next frame: its presentation time, whether it is the first of its group, and its *legacy* payload.
-    pub fn push(&mut self, _timestamp: Timestamp, _keyframe: bool, _payload: &Bytes) {}
+    pub fn push(&mut self, timestamp: Timestamp, keyframe: bool, payload: &Bytes) {
+        let prefix = payload.first().map_or(0, |first| 1usize << (first >> 6));
+        if payload.len() <= prefix {
+            return; // The marker of an end, without content.
+        }
+        let data = payload.slice(prefix..);
+        self.joined |= keyframe;
+        if !self.joined {
+            return;
+        }
+        let unit = match &self.video {
+            Some(video) => annex_b(video, keyframe, data),
+            None => data,
+        };
+        self.watch(timestamp, keyframe, &unit);
+        let mut writer = Writer::new(self.config.payload_max);
+        self.packetiser.write(&unit, keyframe, &mut writer);
+        let time = self.timestamp_of(timestamp);
+        for payload in writer.finish() {
+            let (ssrc, sequence) = (self.config.ssrc, self.config.sequence);
+            self.config.sequence = sequence.wrapping_add(1);
+            self.packets.push_back(Packet { ssrc, sequence, timestamp: time, marker: false, payload });
+        }
+        // For sound the marker is the start of talk after silence (RFC 3551 section 4.1), which is not known here.
+        if let Some(last) = self.packets.back_mut().filter(|last| last.timestamp == time) {
+            last.marker = self.codec.is_video();
+        }
+    }
 
-    /// The next packet.
+    /// The next packet. Take all of them after every push.
     pub fn poll(&mut self) -> Option<Packet> {
         self.packets.pop_front()
     }
 
     /// What is known about the order of frames so far; after the first keyframe was pushed, most streams have told.
     pub fn reordering(&self) -> Reordering {
-        Reordering::Unknown
+        match (self.codec, self.declared) {
+            _ if self.observed => Reordering::Observed,
+            (Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus, _) | (_, Some(0)) => Reordering::None,
+            (_, Some(frames)) => Reordering::Declared(frames),
+            (_, None) => Reordering::Unknown,
+        }
     }
 
     /// The RTP timestamp of a time of the broadcast, for sender reports.
     pub fn timestamp_of(&self, time: Timestamp) -> u32 {
-        let ticks = time.to_scale(u64::from(self.codec.clock_rate()));
-        self.config.timestamp.wrapping_add((ticks & u64::from(u32::MAX)) as u32)
+        let [.., a, b, c, d] = time.to_scale(u64::from(self.codec.clock_rate())).to_be_bytes();
+        self.config.timestamp.wrapping_add(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    fn watch(&mut self, timestamp: Timestamp, keyframe: bool, unit: &[u8]) {
+        let behind = self.newest.and_then(|newest| newest.checked_sub(timestamp)).unwrap_or_default();
+        if behind.as_micros() > u128::from(RESTART) {
+            self.newest = Some(timestamp);
+        } else {
+            self.observed |= self.codec.is_video() && !behind.is_zero();
+            self.newest = self.newest.max(Some(timestamp));
+        }
+        let codec = match self.codec {
+            Codec::H264 => VideoCodec::H264,
+            Codec::H265 => VideoCodec::H265,
+            Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus => return,
+        };
+        if keyframe && let Some(inband) = InBand::read(codec, unit) {
+            self.declared = inband.reordering;
+        }
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Exporter")
+            .field("track", &self.track)
+            .field("codec", &self.codec)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The coding of a track.
+pub(super) fn find(catalog: &Catalog, track: &str) -> Option<(Codec, Option<Video>)> {
+    let source = sources(catalog).into_iter().find(|source| source.name == track)?;
+    match source.coding {
+        Coding::Opus { .. } => Some((Codec::Opus, None)),
+        Coding::Video(video) => {
+            let codec = match video.codec {
+                VideoCodec::H264 => Codec::H264,
+                VideoCodec::H265 => Codec::H265,
+                VideoCodec::Av1 => Codec::Av1,
+                VideoCodec::Vp9 => Codec::Vp9,
+                VideoCodec::Vp8 => Codec::Vp8,
+            };
+            Some((codec, Some(video)))
+        }
+        Coding::Aac { .. }
+        | Coding::Mp3 { .. }
+        | Coding::Mp2
+        | Coding::Ac3
+        | Coding::Eac3
+        | Coding::Flac { .. }
+        | Coding::Data { .. } => None,
     }
 }

@@ -14,6 +14,7 @@ mod choose;
 mod export;
 mod format;
 mod import;
+mod payload;
 
 use bytes::Bytes;
 

@@ -90,11 +90,16 @@ impl Sps {
         })
     }
 
+    /// By how many pictures decoding and display order differ at most, where the set says so.
+    pub(super) fn reordering(&self) -> Option<u8> {
+        // Baseline and picture order type 2 exclude reordering (sections A.2.1 and 7.4.2.1.1).
+        let ordered = self.profile[0] == 66 || self.order_type == 2;
+        self.vui.reorder.or(ordered.then_some(0))
+    }
+
     pub(super) fn config(&self) -> VideoConfig {
         let [profile, constraints, level] = self.profile;
-        // Baseline and picture order type 2 exclude reordering (sections A.2.1 and 7.4.2.1.1).
-        let ordered = profile == 66 || self.order_type == 2;
-        let reorder = self.vui.reorder.unwrap_or(if ordered { 0 } else { REORDER_DEFAULT });
+        let reorder = self.reordering().unwrap_or(REORDER_DEFAULT);
         VideoConfig {
             codec: VideoCodec::H264,
             codec_string: format!("avc3.{profile:02x}{constraints:02x}{level:02x}"),
