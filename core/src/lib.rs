@@ -7,7 +7,8 @@
 //! > A payload enters at [`GroupProducer::push`] and leaves at [`GroupConsumer::forward`]. Those two doors charge usage,
 //! > and there is no other way to move a payload, so there is nothing that a gateway could forget to count.
 //!
-//! The crate knows no protocol, no codec and no socket; it spawns no task and reads no clock (`now` is an argument).
+//! The crate knows no protocol, no codec and no socket; it spawns no task and reads no clock of its own (`now` is an argument, or comes from the
+//! [`usage::Clock`] that it was given).
 //! Its `async` verbs only wait: they run on any executor.
 
 mod admission;

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     Admission, Denied, Direction, Grant, Origin, OriginConsumer, OriginProducer, Path, Protocol, Request,
-    usage::counters::Gauge,
+    usage::{EndCell, EndReason, counters::Gauge},
     waiters::{Seat, Waiters, wake_all},
 };
 
@@ -53,6 +53,22 @@ pub enum KillReason {
     Viewers,
     /// Its minutes are used up.
     Minutes,
+}
+
+impl KillReason {
+    /// One word for the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::TakenOver => "taken_over",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Bitrate => "bitrate",
+            Self::Viewers => "viewers",
+            Self::Minutes => "minutes",
+        }
+    }
 }
 
 impl fmt::Display for KillReason {
@@ -127,6 +143,7 @@ pub(crate) struct SessionShared {
     since: Duration,
     link: Option<Arc<dyn LinkStats>>,
     killed: Mutex<Killed>,
+    end: EndCell,
 }
 
 #[derive(Debug, Default)]
@@ -180,6 +197,7 @@ impl Gate {
             since: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             link,
             killed: Mutex::default(),
+            end: EndCell::default(),
         });
         origin.sessions.lock().insert(number, Arc::downgrade(&shared));
         let consumer = OriginConsumer::new(Arc::clone(origin), Arc::clone(&shared));
@@ -210,6 +228,12 @@ impl Session {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.request.path
+    }
+
+    /// Says why the session is about to end, for the ledger. The first reason counts, one from outside too; without any the
+    /// peer has left.
+    pub fn ending(&self, reason: EndReason) {
+        let _ = self.shared.end.set(reason);
     }
 
     /// Publishes for this session.
@@ -247,6 +271,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.ending(EndReason::Left);
         self.origin.shared.sessions.lock().remove(&self.shared.number);
         self.gauge.close();
     }
@@ -269,8 +294,13 @@ impl SessionShared {
         self.since
     }
 
+    pub(crate) fn end(&self) -> &EndCell {
+        &self.end
+    }
+
     /// Ends the session; the first reason counts.
     pub(crate) fn kill(&self, reason: KillReason) {
+        let _ = self.end.set(EndReason::Killed(reason));
         let mut woken = Vec::new();
         {
             let mut killed = self.lock();

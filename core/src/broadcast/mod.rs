@@ -113,7 +113,7 @@ impl LiveTrack {
     fn open(info: Arc<BroadcastInfo>, watched: Option<Arc<BroadcastShared>>) -> Self {
         info.meter.subscriptions.open();
         if info.live_tracks.fetch_add(1, Ordering::AcqRel) == 0 {
-            info.meter.active.open();
+            info.meter.activate();
             if let Some(shared) = &watched {
                 shared.viewers.fetch_add(1, Ordering::Relaxed);
             }
@@ -135,7 +135,7 @@ impl Drop for LiveTrack {
     fn drop(&mut self) {
         self.info.meter.subscriptions.close();
         if self.info.live_tracks.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.info.meter.active.close();
+            self.info.meter.deactivate();
             if let Some(shared) = &self.watched {
                 shared.viewers.fetch_sub(1, Ordering::Relaxed);
             }

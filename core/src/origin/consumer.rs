@@ -89,9 +89,9 @@ impl OriginConsumer {
         let known = handles.get(&broadcast.path).and_then(Weak::upgrade);
         let info = known.filter(|info| info.epoch() == broadcast.epoch).unwrap_or_else(|| {
             handles.retain(|_, handle| handle.strong_count() > 0);
-            let (tier, protocol) = (&self.session.grant().tier, self.session.protocol());
-            let meter = self.origin.registry.meter(&broadcast.path, tier, protocol, Side::Egress);
-            let info = Arc::new(BroadcastInfo::new(broadcast.path.clone(), broadcast.epoch, protocol, meter));
+            let meter = self.origin.registry.meter(&broadcast.path, &self.session, Side::Egress);
+            let (path, protocol) = (broadcast.path.clone(), self.session.protocol());
+            let info = Arc::new(BroadcastInfo::new(path, broadcast.epoch, protocol, meter));
             handles.insert(broadcast.path.clone(), Arc::downgrade(&info));
             info
         });

@@ -22,7 +22,7 @@ use crate::{
     latency::Latencies,
     session::Sessions,
     track::Retention,
-    usage::{Registry, Row, Snapshot},
+    usage::{Bookkeeping, Registry, Row, Snapshot, Statement},
     waiters::wake_all,
 };
 
@@ -40,6 +40,8 @@ pub struct OriginConfig {
     pub ghost_after: Duration,
     /// What latency is promised.
     pub objectives: Vec<Objective>,
+    /// How usage is kept session by session, for [`Origin::settle`]. `None` where nobody calls that.
+    pub bookkeeping: Option<Bookkeeping>,
 }
 
 impl Default for OriginConfig {
@@ -50,6 +52,7 @@ impl Default for OriginConfig {
             retention_bytes: 32 << 20,
             ghost_after: Duration::from_secs(1),
             objectives: Vec::new(),
+            bookkeeping: None,
         }
     }
 }
@@ -83,8 +86,8 @@ impl Origin {
         Self {
             shared: Arc::new(OriginShared {
                 latencies: Arc::new(Latencies::new(config.objectives.clone())),
+                registry: Registry::new(config.bookkeeping.clone()),
                 config,
-                registry: Registry::default(),
                 sessions: Sessions::default(),
                 next_epoch: AtomicU64::new(1),
                 state: Mutex::default(),
@@ -148,6 +151,20 @@ impl Origin {
     #[must_use]
     pub fn usage(&self, path: Option<&Path>) -> Snapshot {
         self.shared.registry.snapshot(path)
+    }
+
+    /// What every session used since this was last called. A statement is given out once: whoever calls this answers
+    /// for it. Empty where no books are kept.
+    #[must_use]
+    pub fn settle(&self) -> Vec<Statement> {
+        self.shared.registry.books().map(|books| books.settle()).unwrap_or_default()
+    }
+
+    /// How many that ended were put together with others, because too many had ended before [`settle`](Self::settle) was
+    /// called.
+    #[must_use]
+    pub fn folded(&self) -> u64 {
+        self.shared.registry.books().map(|books| books.folded()).unwrap_or_default()
     }
 
     /// Takes rows that no session can write to any more out of memory, if `idle` says that they have been idle for

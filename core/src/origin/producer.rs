@@ -85,9 +85,8 @@ impl OriginProducer {
                 session.kill(KillReason::TakenOver);
             }
         }
-        let (tier, protocol) = (&self.session.grant().tier, self.session.protocol());
-        let meter = self.origin.registry.meter(path, tier, protocol, Side::Ingress);
-        let info = BroadcastInfo::new(path.clone(), epoch, protocol, meter);
+        let meter = self.origin.registry.meter(path, &self.session, Side::Ingress);
+        let info = BroadcastInfo::new(path.clone(), epoch, self.session.protocol(), meter);
         Ok(BroadcastProducer::new(Arc::clone(&self.origin), shared, info))
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Counters, Side, Tally, registry::RowShared};
+use super::{Counters, Sheet, Side, Tally, registry::RowShared};
 use crate::{
     BroadcastInfo,
     latency::{Lane, Reading},
@@ -18,6 +18,7 @@ pub(crate) struct Meter {
     counters: Arc<Counters>,
     row: Arc<RowShared>,
     side: Side,
+    sheet: Option<Arc<Sheet>>,
 }
 
 /// What one frame costs.
@@ -48,8 +49,25 @@ pub(crate) struct Account {
 }
 
 impl Meter {
-    pub(super) fn new(counters: Arc<Counters>, row: Arc<RowShared>, side: Side) -> Self {
-        Self { counters, row, side }
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        row: Arc<RowShared>,
+        side: Side,
+        sheet: Option<Arc<Sheet>>,
+    ) -> Self {
+        Self { counters, row, side, sheet }
+    }
+
+    /// The session became a viewer or a publisher.
+    pub(crate) fn activate(&self) {
+        self.counters.active.open();
+        self.sheet.iter().for_each(|sheet| sheet.activate());
+    }
+
+    /// It no longer is.
+    pub(crate) fn deactivate(&self) {
+        self.sheet.iter().for_each(|sheet| sheet.deactivate());
+        self.counters.active.close();
     }
 
     /// Counts one frame of a producer. Only [`GroupProducer::push`](crate::GroupProducer::push) calls this.
@@ -74,6 +92,7 @@ impl Deref for Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.row.retire(self.side, &self.counters);
+        self.sheet.iter().for_each(|sheet| sheet.close(&self.counters));
     }
 }
 

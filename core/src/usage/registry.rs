@@ -5,12 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Counters, GaugeTotals, Meter, Side, Totals, counters::Gauge};
-use crate::{Path, Protocol};
+use super::{Bookkeeping, Books, Counters, GaugeTotals, Meter, Side, Totals, counters::Gauge};
+use crate::{Path, Protocol, session::SessionShared};
 
 /// All usage of one origin, keyed by path, tier and protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    books: Option<Arc<Books>>,
     state: Mutex<RegistryState>,
 }
 
@@ -85,10 +86,21 @@ pub struct Snapshot {
 }
 
 impl Registry {
+    /// No rows, and the books that are to be kept beside them.
+    pub(crate) fn new(bookkeeping: Option<Bookkeeping>) -> Self {
+        Self { books: bookkeeping.map(Books::new), state: Mutex::default() }
+    }
+
+    /// The books, if any are kept.
+    pub(crate) fn books(&self) -> Option<&Arc<Books>> {
+        self.books.as_ref()
+    }
+
     /// A new meter for one session, broadcast and direction.
-    pub(crate) fn meter(&self, path: &Path, tier: &Arc<str>, protocol: Protocol, side: Side) -> Meter {
+    pub(crate) fn meter(&self, path: &Path, session: &SessionShared, side: Side) -> Meter {
         let mut state = self.lock();
-        let key = Key { path: path.clone(), tier: Arc::clone(tier), protocol };
+        let tier = Arc::clone(&session.grant().tier);
+        let key = Key { path: path.clone(), tier, protocol: session.protocol() };
         let segment = state.next_segment;
         let row = Arc::clone(
             state.rows.entry(key).or_insert_with(|| Arc::new(RowShared { segment, state: Mutex::default() })),
@@ -97,7 +109,8 @@ impl Registry {
             state.next_segment += 1;
         }
         let counters = row.enlist(side);
-        Meter::new(counters, row, side)
+        let sheet = self.books.as_ref().map(|books| books.open(session, path, side, &counters));
+        Meter::new(counters, row, side, sheet)
     }
 
     /// The gauge of sessions of one tier and protocol.

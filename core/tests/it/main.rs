@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
 
 mod announce;
+mod books;
 mod doors;
 mod dynamic;
 mod gauges;

@@ -1,8 +1,11 @@
 //! Conservation: whatever happens, in whatever order, the books balance.
 
+use std::{collections::BTreeMap, time::Instant};
+
 use moqgate_core::{
-    BroadcastProducer, GroupConsumer, GroupProducer, Protocol, PublishOptions, Session, Subscription,
-    TrackConsumer, TrackProducer,
+    BroadcastProducer, GroupConsumer, GroupProducer, OpenAdmission, OriginConfig, Protocol, PublishOptions,
+    Session, Subscription, TrackConsumer, TrackProducer,
+    usage::{Amounts, Bookkeeping, Clock, Side},
 };
 use proptest::prelude::*;
 
@@ -18,6 +21,7 @@ enum Step {
     Join(u8, u8),
     Read(u8, u8),
     Leave(u8),
+    Settle,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5_u8, 0..3_u8).prop_map(|(viewer, path)| Step::Join(viewer, path)),
         6 => (0..5_u8, 0..4_u8).prop_map(|(viewer, credit)| Step::Read(viewer, credit)),
         1 => (0..5_u8).prop_map(Step::Leave),
+        1 => Just(Step::Settle),
     ]
 }
 
@@ -59,9 +64,41 @@ struct World {
     viewers: [Option<Viewer>; 5],
     pushed: [Book; 3],
     accepted: [Book; 3],
+    /// What was settled, by path and side.
+    settled: BTreeMap<(String, Side), Amounts>,
 }
 
 impl World {
+    fn settle(&mut self, rig: &Rig) {
+        for statement in rig.origin().settle() {
+            let sum =
+                self.settled.entry((statement.holder.path.to_string(), statement.holder.side)).or_default();
+            sum.groups += statement.amounts.groups;
+            sum.frames += statement.amounts.frames;
+            sum.bytes += statement.amounts.bytes;
+        }
+    }
+
+    /// The statements of all sessions add up to the rows.
+    fn compare(&mut self, rig: &Rig) {
+        self.settle(rig);
+        for row in rig.origin().usage(None).usage {
+            for (side, totals) in [(Side::Ingress, row.ingress), (Side::Egress, row.egress)] {
+                let settled = self.settled.get(&(row.path.to_string(), side)).copied().unwrap_or_default();
+                let expected = (totals.groups, totals.frames, totals.bytes);
+                assert_eq!(
+                    (settled.groups, settled.frames, settled.bytes),
+                    match side {
+                        // The rows of viewers and publishers are told apart by their protocol.
+                        Side::Ingress if row.protocol == Protocol::Srt => expected,
+                        Side::Egress if row.protocol == Protocol::Moq => expected,
+                        Side::Ingress | Side::Egress => continue,
+                    }
+                );
+            }
+        }
+    }
+
     async fn step(&mut self, rig: &Rig, step: Step) {
         match step {
             Step::Open(index) => self.open(rig, usize::from(index)).await,
@@ -75,6 +112,7 @@ impl World {
             Step::Join(viewer, path) => self.join(rig, usize::from(viewer), usize::from(path)).await,
             Step::Read(viewer, credit) => self.read(usize::from(viewer), usize::from(credit)).await,
             Step::Leave(viewer) => self.viewers[usize::from(viewer)] = None,
+            Step::Settle => self.settle(rig),
         }
     }
 
@@ -153,7 +191,9 @@ proptest! {
     fn the_books_balance_after_every_step(steps in prop::collection::vec(step(), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let (rig, mut world) = (Rig::new(), World::default());
+            let bookkeeping = Some(Bookkeeping { clock: Clock::new(Instant::now), ended_max: 2 });
+            let config = OriginConfig { bookkeeping, ..OriginConfig::default() };
+            let (rig, mut world) = (Rig::with(config, OpenAdmission), World::default());
             for step in steps {
                 world.step(&rig, step).await;
                 world.check(&rig);
@@ -161,6 +201,7 @@ proptest! {
             world.viewers = Default::default();
             world.publishers = Default::default();
             world.check(&rig);
+            world.compare(&rig);
             for session in rig.origin().usage(None).sessions {
                 assert_eq!(session.sessions.live(), 0);
             }
