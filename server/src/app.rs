@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::bind;
+use crate::calls::{Caller, Way};
+use crate::config::call::Call;
 use crate::config::{Config, Mode};
-use crate::demo::{self, Demo};
+use crate::demo::Demo;
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
-use crate::http::{self, Api, Gateways};
+use crate::http::{self, Api, Calls, Gateways};
 use crate::ledger::Rows;
 use crate::readiness::Readiness;
 use crate::ready::Bound;
@@ -36,6 +38,8 @@ pub(crate) struct App {
     rtmp: Option<moqgate_rtmp::Listener>,
     http: Option<TcpListener>,
     relays: Vec<moqgate_moq::Dialer>,
+    pushes: Vec<Caller>,
+    pulls: Vec<Caller>,
     demo: Option<Demo>,
     store: Option<Store>,
     grace: Duration,
@@ -62,10 +66,16 @@ impl App {
         let is_certificate_configured = config.tls.is_some();
         let rtmp = config.rtmp.map(|listen| bind::rtmp(listen, config.tls.as_ref(), &gate)).transpose()?;
         let moq = bind::moq(config.moq, config.tls, config.grace, &gate).await?;
+        let passphrase = config.srt.as_ref().and_then(|srt| srt.passphrase.clone());
         let srt = config.srt.map(|srt| bind::srt(srt, &gate)).transpose()?;
         let metrics_per_broadcast = config.http.as_ref().is_some_and(|http| http.metrics_per_broadcast);
         let http = bind::http(config.http).await?;
         let relays: Vec<_> = config.relays.into_iter().map(|relay| bind::relay(relay, &gate)).collect();
+        let callers = |calls: Vec<Call>, way| -> Result<Vec<Caller>, StartError> {
+            calls.into_iter().map(|call| Caller::new(call, way, &gate)).collect()
+        };
+        let pushes = callers(config.pushes, Way::Push)?;
+        let pulls = callers(config.pulls, Way::Pull)?;
         let api = Api {
             origin,
             rows: Rows::default(),
@@ -75,6 +85,7 @@ impl App {
                 rtmp: rtmp.as_ref().map(moqgate_rtmp::Listener::metrics),
                 moq: moq.as_ref().map(|moq| moq.listener.metrics()),
                 relays: relays.iter().map(moqgate_moq::Dialer::metrics).collect(),
+                calls: Calls::new(&pushes, &pulls),
             },
             node: config.node.into(),
             bound: Bound {
@@ -87,13 +98,13 @@ impl App {
             readiness,
             metrics_per_broadcast,
         };
-        let demo = api.bound.srt.filter(|_| is_demo).map(Demo::new);
-        Ok(Self { api, moq, srt, rtmp, http, relays, demo, store, grace: config.grace })
+        let demo = is_demo.then(|| Demo::new(api.bound.srt, api.bound.rtmp, passphrase)).transpose()?;
+        Ok(Self { api, moq, srt, rtmp, http, relays, pushes, pulls, demo, store, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
     pub(crate) fn announce(&self) -> Result<(), StartError> {
-        let playing = self.demo.as_ref().map(|_| demo::PATH);
+        let playing = self.demo.as_ref().map(Demo::path);
         self.api.bound.announce(playing).map_err(|source| StartError::System { what: "print", source })
     }
 
@@ -123,6 +134,9 @@ impl App {
         for relay in self.relays {
             viewers.spawn(relay.run(viewers.token()));
         }
+        // A pull is a publisher of ours, a push is a viewer.
+        self.pulls.into_iter().for_each(|pull| ingest.spawn(pull.run(ingest.token())));
+        self.pushes.into_iter().for_each(|push| viewers.spawn(push.run(viewers.token())));
         if let Some(listener) = self.http {
             let routes = http::router(self.api.clone());
             http.spawn(http::serve(listener, routes, http.token().cancelled_owned()));

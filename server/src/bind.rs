@@ -118,12 +118,17 @@ pub(crate) async fn http(config: Option<config::Http>) -> Result<Option<TcpListe
 
 /// Prepares the session to a relay; nothing is dialled yet.
 pub(crate) fn relay(relay: Relay, gate: &Gate) -> Dialer {
-    let trust = match relay.trust {
+    let trust = trust(relay.trust);
+    Dialer::new(DialConfig { trust, ..DialConfig::new(relay.url) }, gate.clone())
+}
+
+/// The same in the words of the gateway.
+pub(crate) fn trust(trust: config::Trust) -> Trust {
+    match trust {
         config::Trust::System => Trust::System,
         config::Trust::Fingerprint(digest) => Trust::Fingerprint(digest),
         config::Trust::Anything => Trust::Insecure,
-    };
-    Dialer::new(DialConfig { trust, ..DialConfig::new(relay.url) }, gate.clone())
+    }
 }
 
 async fn tcp(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -2,6 +2,7 @@
 
 mod app;
 mod bind;
+mod calls;
 mod config;
 mod demo;
 mod entrance;

@@ -24,4 +24,4 @@ pub use config::{CertificateSource, Config, DEFAULT_PORT, DialConfig, Trust};
 pub use dial::Dialer;
 pub use listen::{BindError, Listener};
 pub use metrics::Metrics;
-pub use tls::{CertificateError, CertificateHash};
+pub use tls::{CertificateError, CertificateHash, TrustError, tls_client};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
-    Backoff, Credential, Direction, Gate, Grant, Identity, Path, Pattern, Protocol, PublishError,
-    PublishOptions, Request, Session,
+    Backoff, CallCounters, Credential, Direction, Gate, Grant, Identity, KillReason, Path, Pattern, Protocol,
+    PublishError, PublishOptions, Request, Session,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,7 @@ impl CallerConfig {
 pub struct Caller {
     config: CallerConfig,
     gate: Gate,
+    counters: CallCounters,
 }
 
 /// Why there is no connection.
@@ -86,6 +87,8 @@ enum AttemptError {
     Publish(#[from] PublishError),
     #[error("no keys: {0}")]
     Keys(#[from] KeyError),
+    #[error("{0}")]
+    Killed(KillReason),
     #[error("the process is stopping")]
     Stopping,
 }
@@ -100,7 +103,12 @@ struct Phone {
 impl Caller {
     /// A caller that has not called yet.
     pub fn new(config: CallerConfig, gate: Gate) -> Self {
-        Self { config, gate }
+        Self { config, gate, counters: CallCounters::default() }
+    }
+
+    /// Its counters; they outlive it.
+    pub fn counters(&self) -> CallCounters {
+        self.counters.clone()
     }
 
     /// Calls until `shutdown`, then says goodbye and waits for every task.
@@ -113,20 +121,22 @@ impl Caller {
             if shutdown.is_cancelled() {
                 break;
             }
-            let (wait, remote, path) = match &outcome {
-                Ok(lasted) => {
-                    failing = false;
-                    (backoff.after(*lasted), &self.config.remote, &self.config.path)
-                }
-                Err(_) => (backoff.next_wait(), &self.config.remote, &self.config.path),
-            };
+            let (remote, path) = (&self.config.remote, &self.config.path);
+            let wait = backoff.after(outcome.as_ref().copied().unwrap_or_default());
             let retry_s = wait.as_secs_f32();
             match outcome {
-                Ok(_) => info!(%remote, %path, retry_s, "SRT call ended"),
-                Err(error) if !std::mem::replace(&mut failing, true) => {
-                    warn!(%remote, %path, %error, retry_s, "SRT call failed");
+                Ok(_) => {
+                    failing = false;
+                    info!(%remote, %path, retry_s, "SRT call ended");
                 }
-                Err(error) => debug!(%remote, %path, %error, retry_s, "SRT call failed"),
+                Err(error) => {
+                    self.counters.fail();
+                    if std::mem::replace(&mut failing, true) {
+                        debug!(%remote, %path, %error, retry_s, "SRT call failed");
+                    } else {
+                        warn!(%remote, %path, %error, retry_s, "SRT call failed");
+                    }
+                }
             }
             shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
@@ -143,6 +153,7 @@ impl Caller {
         let stopping = || AttemptError::Stopping;
         let connect = shutdown.run_until_cancelled(self.connect(tasks));
         let (session, link, mut phone, called, local_id) = connect.await.ok_or_else(stopping)??;
+        let _live = self.counters.open();
         let since = Instant::now();
         let dock = Arc::<Dock>::default();
         let (endings, mut ended) = mpsc::channel(ENDINGS);
@@ -196,9 +207,15 @@ impl Caller {
         let link = Arc::<Link>::default();
         let session = self.session(address, &link);
         if self.config.way == Way::Push {
-            // The grant is ours and covers the path.
-            session.consumer().wait(&self.config.path).await.ok();
+            let consumer = session.consumer();
+            tokio::select! {
+                biased;
+                // The grant is ours and covers the path.
+                found = consumer.wait(&self.config.path) => drop(found),
+                reason = session.killed() => return Err(AttemptError::Killed(reason)),
+            }
         }
+        self.counters.attempt();
         let keys = self.keys(tasks).await?;
         let any = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),

@@ -2,6 +2,7 @@
 //!
 //! A flag wins over the environment, the environment over the file, the file over the defaults.
 
+pub(crate) mod call;
 pub(crate) mod cli;
 mod error;
 mod raw;
@@ -45,6 +46,10 @@ pub(crate) struct Config {
     pub(crate) http: Option<Http>,
     /// Relays to dial, each once.
     pub(crate) relays: Vec<Relay>,
+    /// Servers to push to.
+    pub(crate) pushes: Vec<call::Call>,
+    /// Servers to pull from.
+    pub(crate) pulls: Vec<call::Call>,
 }
 
 /// Where certificate and key are.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::call::RawCall;
 use super::value::{Hidden, Listen, Span};
 
 /// Everything that can be configured.
@@ -26,6 +27,26 @@ pub(crate) struct Raw {
     /// Folder of the database, `moqgate.sqlite`, which outlives a restart; made when missing. Default: none, everything is in memory.
     #[arg(id = "data-dir", long = "data-dir", global = true, env = "MOQGATE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Broadcast to push to a server elsewhere, and its `srt://`, `rtmp://` or `rtmps://` URL; may be given many times, in a file as `[[push]]` tables. Default: none.
+    #[arg(
+        id = "push",
+        long = "push",
+        env = "MOQGATE_PUSH",
+        value_name = "PATH=URL",
+        value_delimiter = ' ',
+        hide_env_values = true
+    )]
+    pub(crate) push: Option<Vec<RawCall>>,
+    /// Broadcast to pull from a server elsewhere, and its URL; may be given many times, in a file as `[[pull]]` tables. Default: none.
+    #[arg(
+        id = "pull",
+        long = "pull",
+        env = "MOQGATE_PULL",
+        value_name = "PATH=URL",
+        value_delimiter = ' ',
+        hide_env_values = true
+    )]
+    pub(crate) pull: Option<Vec<RawCall>>,
     /// Certificate and key.
     #[command(flatten)]
     pub(crate) tls: Tls,
@@ -209,6 +230,8 @@ impl Raw {
             log: self.log.or(other.log),
             grace: self.grace.or(other.grace),
             data_dir: self.data_dir.or(other.data_dir),
+            push: self.push.or(other.push),
+            pull: self.pull.or(other.pull),
             tls: self.tls.or(other.tls),
             retention: self.retention.or(other.retention),
             moq: Moq { listen: self.moq.listen.or(other.moq.listen) },

@@ -35,7 +35,34 @@ listen = \"127.0.0.1:8080\"
 
 [relay]
 url = [\"https://relay.example.com/anon\"]
+
+[[push]]
+path = \"live/cam0\"
+url = \"rtmps://live.example.com/app/stream-key\"
+
+[[pull]]
+path = \"live/studio\"
+url = \"srt://studio.example.com:9000?streamid=#!::r=program,m=request&latency=300\"
 ```
+
+## `[[push]]` and `[[pull]]`
+
+| key | meaning |
+|---|---|
+| `path` | The local broadcast, one and no pattern. |
+| `url` | Where to. See below. |
+| `tls-fingerprint` | Believe only the certificate with this SHA-256, 64 hex digits; for `rtmps://`. Default: those of the system's authorities. |
+
+Several pushes may have the same path; a pull is the only source of its path. In the environment they are separated by spaces. A push waits for its
+broadcast, and each calls again when it fails or ends: after 1 s, then up to 30 s.
+
+| URL | parts |
+|---|---|
+| `srt://host:9000?…` | `streamid`, `passphrase` (10 to 79 bytes), `pbkeylen` (16, 24, 32), `latency` (ms), `mode` (`caller` alone) |
+| `rtmp://host:1935/app/key?…` | The last segment with the query is the stream key. `user:password@` in front of the host answers servers that ask as Adobe's do. |
+| `rtmps://host:443/app/key?…` | The same over TLS. |
+
+A server that does not say which codecs it knows (enhanced RTMP) is sent H.264, AAC and MP3 alone.
 
 ## Exit codes
 

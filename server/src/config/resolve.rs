@@ -8,7 +8,7 @@ use url::Url;
 
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
-use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust};
+use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, call};
 
 const MOQ_PORT: u16 = 4443;
 const SRT_PORT: u16 = 9000;
@@ -57,6 +57,8 @@ impl Config {
             rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
             http: http(&raw.http),
             relays: relays(raw.relay)?,
+            pushes: call::pushes(raw.push)?,
+            pulls: call::pulls(raw.pull)?,
         })
     }
 }
@@ -126,7 +128,7 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
     Ok(listen.map(|listen| Srt { listen, latency, play_wait, passphrase, default_path }))
 }
 
-fn broadcast_path(key: &'static str, text: &str) -> Result<Path, ConfigError> {
+pub(super) fn broadcast_path(key: &'static str, text: &str) -> Result<Path, ConfigError> {
     match Path::new(text) {
         Ok(path) if path.is_root() => Err(ConfigError::value(key, "must not be empty")),
         Ok(path) => Ok(path),
@@ -143,7 +145,7 @@ fn relays(raw: raw::Relay) -> Result<Vec<Relay>, ConfigError> {
     let trust = match (raw.tls_insecure.unwrap_or(false), raw.tls_fingerprint) {
         (false, None) => Trust::System,
         (true, None) => Trust::Anything,
-        (false, Some(hex)) => Trust::Fingerprint(fingerprint(&hex)?),
+        (false, Some(hex)) => Trust::Fingerprint(fingerprint("relay.tls-fingerprint", &hex)?),
         (true, Some(_)) => {
             return Err(ConfigError::value("relay.tls-insecure", "contradicts relay.tls-fingerprint"));
         }
@@ -168,8 +170,8 @@ fn relay_url(text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-fn fingerprint(hex: &str) -> Result<[u8; 32], ConfigError> {
-    let wrong = || ConfigError::value("relay.tls-fingerprint", "must be 64 hex digits");
+pub(super) fn fingerprint(key: &'static str, hex: &str) -> Result<[u8; 32], ConfigError> {
+    let wrong = || ConfigError::value(key, "a certificate's SHA-256 must have 64 hex digits");
     let digits: Vec<u8> = hex
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
@@ -252,6 +254,14 @@ mod tests {
             (&["--relay-tls-insecure", "--relay-tls-fingerprint", "x"], "relay.tls-insecure"),
             (&["--relay", "srt://host"], "relay.url"),
             (&["--node", ""], "node"),
+            (&["--push", "=rtmp://h/app/key"], "push"),
+            (&["--push", "live/a=http://h/app/key"], "push"),
+            (&["--push", "live/a=rtmp://h/app"], "push"),
+            (&["--pull", "live/a=srt://h"], "pull"),
+            (
+                &["--pull", "live/a=srt://h:1", "--pull", "live/a=rtmp://h/a/b"],
+                "pull: live/a has two sources",
+            ),
         ] {
             assert!(refusal(flags, "").starts_with(key), "{flags:?}: {}", refusal(flags, ""));
         }
@@ -271,11 +281,26 @@ mod tests {
     }
 
     #[test]
+    fn servers_to_call_are_tables_or_words() {
+        let file = "[[push]]\npath = 'live/a'\nurl = 'rtmps://h/app/k3y'\ntls-fingerprint = '".to_owned()
+            + &"00".repeat(32)
+            + "'\n[[push]]\npath = 'live/a'\nurl = 'srt://h:9000?streamid=#!::r=a,m=publish'\n";
+        let right = config(&["--pull", "live/b=rtmp://u:p@h/app/key?x=y"], &file).expect("right calls");
+        assert!(matches!(&right.pushes[..], [rtmps, srt]
+            if rtmps.trust == Trust::Fingerprint([0; 32]) && matches!(&srt.remote, call::Remote::Srt(_))));
+        assert!(matches!(&right.pulls[..], [pull] if pull.path.as_str() == "live/b"));
+        let said = refusal(&[], "[[push]]\npath = 'live/a'\nurl = 'rtmp://h/k3y'\n");
+        assert!(!said.contains("k3y") && said.contains("live/a"), "{said}");
+        let odd = "[[pull]]\npath = 'a'\nurl = 'srt://h:1'\ntls-fingerprint = '00'\n";
+        assert!(refusal(&[], odd).starts_with("pull"));
+    }
+
+    #[test]
     fn a_fingerprint_is_32_bytes() {
-        let sum = fingerprint(&"0aFF".repeat(16)).expect("64 digits");
+        let sum = fingerprint("x", &"0aFF".repeat(16)).expect("64 digits");
         assert_eq!(sum[..2], [0x0a, 0xff]);
-        assert!(fingerprint(&"00".repeat(31)).is_err());
-        assert!(fingerprint(&"zz".repeat(32)).is_err());
+        assert!(fingerprint("x", &"00".repeat(31)).is_err());
+        assert!(fingerprint("x", &"zz".repeat(32)).is_err());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::ledger::Rows;
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 pub(crate) use certificate::router as certificate_router;
-pub(crate) use metrics::Gateways;
+pub(crate) use metrics::{Calls, Gateways};
 use problem::Problem;
 
 /// What the handlers read.

@@ -1,16 +1,54 @@
-//! `moqgate demo`: a publisher over SRT, and what the API says of it.
+//! `moqgate demo`: a publisher over SRT and over RTMP, and what the API says of it.
+
+use serde_json::Value;
 
 use crate::gateway::{Gateway, run};
 use crate::http_client::request;
 
+/// The session that plays the clip over `protocol`, once it is there.
+fn publisher(gateway: &mut Gateway, protocol: &str) -> Value {
+    gateway.until(protocol, |gateway| {
+        let sessions = gateway.get("/api/v1/sessions").json();
+        sessions["sessions"].as_array()?.iter().find(|session| session["protocol"] == protocol).cloned()
+    })
+}
+
+/// The broadcast of that path, once it has two tracks.
+fn broadcast(gateway: &mut Gateway, path: &str) -> Value {
+    gateway.until(path, |gateway| {
+        let list = gateway.get("/api/v1/broadcasts").json();
+        let found =
+            list["broadcasts"].as_array()?.iter().find(|broadcast| broadcast["path"] == path).cloned();
+        found.filter(|found| found["tracks"].as_array().is_some_and(|tracks| tracks.len() == 2))
+    })
+}
+
+#[test]
+fn the_clip_is_a_publisher_over_rtmp_too() {
+    let mut gateway = Gateway::start(&["demo", "--srt-passphrase", "0123456789"]);
+    for (path, protocol) in [("demo", "srt"), ("demo/rtmp", "rtmp")] {
+        let live = broadcast(&mut gateway, path);
+        assert_eq!(live["protocol"], protocol, "{live}");
+        let codecs: Vec<_> =
+            live["tracks"].as_array().expect("a list").iter().map(|track| &track["codec"]).collect();
+        assert!(codecs.iter().any(|codec| codec.as_str().is_some_and(|codec| codec.starts_with("avc3."))));
+        assert!(codecs.contains(&&"mp4a.40.2".into()), "{codecs:?}");
+    }
+    // Its own viewers are nobody's business.
+    let usage = gateway.get("/api/v1/usage").json();
+    let rows = usage["usage"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| row["egress"]["bytes"] == 0), "{usage}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().0, Some(0));
+}
+
 #[test]
 fn the_clip_is_a_publisher_like_any_other() {
-    let mut gateway = Gateway::start(&["demo"]);
-    gateway.wait_for("the demo plays");
-    let broadcast = gateway.get("/api/v1/broadcasts").json()["broadcasts"][0].clone();
-    assert_eq!((&broadcast["path"], &broadcast["protocol"]), (&"demo".into(), &"srt".into()), "{broadcast}");
-    let session = gateway.get("/api/v1/sessions").json()["sessions"][0].clone();
-    assert_eq!(session["id"], broadcast["session"]);
+    let mut gateway = Gateway::start(&["demo", "--rtmp-listen", "off"]);
+    let session = publisher(&mut gateway, "srt");
+    let live = broadcast(&mut gateway, "demo");
+    assert_eq!((&live["path"], &live["protocol"]), (&"demo".into(), &"srt".into()), "{live}");
+    assert_eq!(session["id"], live["session"]);
     assert_eq!(session["direction"], "publish");
     assert_eq!(session["path"], "demo");
     assert!(session["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{session}");
@@ -19,15 +57,12 @@ fn the_clip_is_a_publisher_like_any_other() {
     };
     gateway.until("packets", |gateway| packets(gateway).filter(|&count| count > 10));
 
-    let tracks = gateway.until("tracks", |gateway| {
-        let tracks = gateway.get("/api/v1/broadcasts").json()["broadcasts"][0]["tracks"].clone();
-        tracks.as_array().filter(|tracks| tracks.len() == 2).cloned()
-    });
+    let tracks = live["tracks"].as_array().expect("tracks");
     let video = tracks.iter().find(|track| track["kind"] == "video").expect("a picture");
     assert!(video["codec"].as_str().is_some_and(|codec| codec.starts_with("avc3.")), "{video}");
     assert_eq!((&video["width"], &video["height"]), (&640.into(), &360.into()));
     let audio = tracks.iter().find(|track| track["kind"] == "audio").expect("a tone");
-    assert_eq!((&audio["codec"], &audio["width"]), (&"mp4a.40.2".into(), &serde_json::Value::Null));
+    assert_eq!((&audio["codec"], &audio["width"]), (&"mp4a.40.2".into(), &Value::Null));
 
     let usage = gateway.until("frames", |gateway| {
         let usage = gateway.get("/api/v1/usage?path=demo").json();
@@ -47,25 +82,30 @@ fn the_clip_is_a_publisher_like_any_other() {
 
 #[test]
 fn a_session_can_be_ended() {
-    let mut gateway = Gateway::start(&["demo"]);
-    gateway.wait_for("the demo plays");
-    let id = gateway.get("/api/v1/sessions").json()["sessions"][0]["id"].as_str().expect("an id").to_owned();
+    for (protocol, off) in [("srt", "--rtmp-listen"), ("rtmp", "--srt-listen")] {
+        let mut gateway = Gateway::start(&["demo", off, "off"]);
+        let id = publisher(&mut gateway, protocol)["id"].as_str().expect("an id").to_owned();
+        check_ended(&mut gateway, &id);
+        // It is gone, not paused: the clip comes back as another session.
+        assert_eq!(request(gateway.http(), "DELETE", &format!("/api/v1/sessions/{id}"), "").status, 404);
+        assert_ne!(publisher(&mut gateway, protocol)["id"], id.as_str());
+    }
+}
+
+fn check_ended(gateway: &mut Gateway, id: &str) {
     let ended = request(gateway.http(), "DELETE", &format!("/api/v1/sessions/{id}"), "");
     assert_eq!((ended.status, ended.body.as_str()), (204, ""));
-    gateway.wait_for("the demo is interrupted");
     gateway.until("the gauge closes", |gateway| {
         let usage = gateway.get("/api/v1/usage").json();
         (usage["sessions"][0]["closed"] == 1).then_some(())
     });
-    // It is gone, not paused: the clip comes back as another session.
-    assert_eq!(request(gateway.http(), "DELETE", &format!("/api/v1/sessions/{id}"), "").status, 404);
 }
 
 #[test]
 fn labels_per_broadcast_are_only_given_when_asked_for() {
-    for (flags, labels) in [(&["demo"][..], false), (&["demo", "--metrics-per-broadcast"], true)] {
-        let mut gateway = Gateway::start(flags);
-        gateway.wait_for("the demo plays");
+    for (more, labels) in [(&[][..], false), (&["--metrics-per-broadcast"], true)] {
+        let mut gateway = Gateway::start(&[&["demo", "--rtmp-listen", "off"], more].concat());
+        broadcast(&mut gateway, "demo");
         let metrics = gateway.get("/metrics").body;
         assert_eq!(metrics.contains("broadcast=\"demo\""), labels, "{metrics}");
         let sum = "moqgate_ingress_announced_opened_total{tier=\"\",protocol=\"srt\"} 1\n";
@@ -79,9 +119,7 @@ fn labels_per_broadcast_are_only_given_when_asked_for() {
 
 #[test]
 fn it_says_when_the_clip_cannot_get_in() {
-    for flags in [&["demo", "--srt-listen", "off"][..], &["demo", "--srt-passphrase", "0123456789"]] {
-        let ended = run(flags);
-        assert_eq!(ended.code, Some(2));
-        assert!(ended.stderr.starts_with("moqgate: demo: "), "{}", ended.stderr);
-    }
+    let ended = run(&["demo", "--srt-listen", "off", "--rtmp-listen", "off"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.starts_with("moqgate: demo: "), "{}", ended.stderr);
 }

@@ -77,9 +77,10 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the program on free ports and waits until it is ready.
+    /// Starts the program on free ports, but for listeners that `flags` name, and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut all = FREE_PORTS.to_vec();
+        let free = FREE_PORTS.chunks(2).filter(|listener| !flags.contains(&listener[0]));
+        let mut all: Vec<_> = free.flatten().copied().collect();
         all.extend(flags);
         Self::spawn(command(&all))
     }

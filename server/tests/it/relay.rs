@@ -25,7 +25,7 @@ fn the_certificate_is_named_on_the_tcp_side_of_the_port() {
 
 /// Starts a second moqgate that plays the demo and publishes to the first, and waits until it is there.
 fn check_relayed(relay: &mut Gateway, url: &str, trust: &[&str]) {
-    let mut flags = vec!["demo", "--relay", url];
+    let mut flags = vec!["demo", "--rtmp-listen", "off", "--relay", url];
     flags.extend(trust);
     let edge = Gateway::start(&flags);
     let broadcast = relay.until("the broadcast at the relay", |relay| {

@@ -5,7 +5,8 @@ mod verify;
 
 pub use certificate::{CertificateError, CertificateHash};
 pub(crate) use certificate::{Certificates, RENEWAL_CHECK};
-pub(crate) use verify::{TrustError, client_config};
+pub(crate) use verify::client_config;
+pub use verify::{TrustError, tls_client};
 
 use sha2::{Digest as _, Sha256};
 

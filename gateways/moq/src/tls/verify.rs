@@ -12,24 +12,41 @@ use crate::config::Trust;
 
 /// A TLS 1.3 client that offers `alpn` and believes what `trust` says.
 pub(crate) fn client_config(trust: &Trust, alpn: Vec<Vec<u8>>) -> Result<ClientConfig, TrustError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TrustError::Tls)?;
-    let mut config = match trust {
-        Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-        Trust::Fingerprint(digest) => pinned(builder, provider, Some(*digest)),
-        Trust::Insecure => pinned(builder, provider, None),
-    };
+    let mut config = believing(trust, &[&rustls::version::TLS13])?;
     config.alpn_protocols = alpn;
     Ok(config)
 }
 
+/// A client for other protocols than QUIC, TLS 1.2 or 1.3, that believes what `trust` says.
+///
+/// # Errors
+/// [`TrustError`]: nobody could be believed.
+pub fn tls_client(trust: &Trust) -> Result<ClientConfig, TrustError> {
+    believing(trust, rustls::ALL_VERSIONS)
+}
+
+fn believing(
+    trust: &Trust,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Result<ClientConfig, TrustError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(TrustError::Tls)?;
+    Ok(match trust {
+        Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
+        Trust::Fingerprint(digest) => pinned(builder, provider, Some(*digest)),
+        Trust::Insecure => pinned(builder, provider, None),
+    })
+}
+
 /// Why no peer could be believed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TrustError {
+pub enum TrustError {
+    /// The system knows no authority.
     #[error("no root certificates on this system: {0}")]
     NoRoots(String),
+    /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[source] rustls::Error),
 }

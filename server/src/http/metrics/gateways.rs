@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use moqgate_core::{CallCounters, Protocol};
+
 use super::text::{Kind, Labels, Page};
+use crate::calls::{Caller, Way};
 
 /// The counters of every gateway that runs.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +19,47 @@ pub(crate) struct Gateways {
     pub(crate) moq: Option<moqgate_moq::Metrics>,
     /// Of the sessions to relays.
     pub(crate) relays: Vec<moqgate_moq::Metrics>,
+    /// Of what calls servers elsewhere.
+    pub(crate) calls: Calls,
+}
+
+/// The counters of pushes and pulls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls(Vec<(Way, Protocol, CallCounters)>);
+
+impl Calls {
+    /// Those of all callers.
+    pub(crate) fn new(pushes: &[Caller], pulls: &[Caller]) -> Self {
+        let of = |way, callers: &[Caller]| -> Vec<_> {
+            let counters = callers.iter().map(Caller::counters);
+            counters.map(|(protocol, counters)| (way, protocol, counters)).collect()
+        };
+        Self([of(Way::Push, pushes), of(Way::Pull, pulls)].concat())
+    }
+
+    fn write(&self, page: &mut Page) {
+        type Read = fn(&CallCounters) -> u64;
+        let families: [(&str, &str, Kind, Read); 3] = [
+            ("moqgate_calls", "Pushes and pulls that go on.", Kind::Gauge, CallCounters::live),
+            ("moqgate_calls_total", "Calls to servers elsewhere.", Kind::Counter, CallCounters::attempts),
+            (
+                "moqgate_call_failures_total",
+                "Calls that failed or broke.",
+                Kind::Counter,
+                CallCounters::failures,
+            ),
+        ];
+        for (name, help, kind, read) in families {
+            let mut sums: BTreeMap<_, u64> = BTreeMap::new();
+            for (way, protocol, counters) in &self.0 {
+                *sums.entry((way.as_str(), protocol.as_str())).or_default() += read(counters);
+            }
+            let samples = sums.into_iter().map(|((way, protocol), value)| {
+                (Labels::default().with("way", way).with("protocol", protocol), value)
+            });
+            page.family(name, help, kind, samples);
+        }
+    }
 }
 
 impl Gateways {
@@ -35,6 +79,7 @@ impl Gateways {
             );
         }
         self.write_moq(page);
+        self.calls.write(page);
     }
 
     fn write_moq(&self, page: &mut Page) {

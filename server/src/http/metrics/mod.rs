@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 
 use super::Api;
-pub(crate) use gateways::Gateways;
+pub(crate) use gateways::{Calls, Gateways};
 use text::{Kind, Labels, Page};
 
 const CONTENT_TYPE: (HeaderName, &str) = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
