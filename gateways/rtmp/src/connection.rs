@@ -1,10 +1,12 @@
 //! One connection: its socket, its session, and what it publishes or plays.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -19,6 +21,7 @@ use crate::egress::Player;
 use crate::ingest::Ingest;
 use crate::listen::Shared;
 use crate::places::Seat;
+use crate::rarely::Rarely;
 use crate::session::{Ask, Event, Refusal, Session, SessionError};
 use crate::stats::Link;
 
@@ -30,6 +33,8 @@ const WAITING_INPUT: usize = 16 << 10;
 const DECISION_LIMIT: Duration = Duration::from_secs(10);
 /// Most that a peer may take to read what we say.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// A timer that nothing has asked for yet.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long a peer is listened to after the last word, so that it gets to read it.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -118,38 +123,105 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Err(end) = worked {
                 return end;
             }
-            self.input.reserve(READ_SIZE);
-            let timeout = self.timeout();
-            let (session, player) = match &mut self.live {
-                Some(Live { session, media: Media::Out(player), .. }) => {
-                    (Some(&*session), Some(&mut **player))
-                }
-                Some(Live { session, media: Media::In(_), .. }) => (Some(&*session), None),
-                None => (None, None),
+            let waited = match &self.live {
+                Some(Live { media: Media::In(_), .. }) => self.receive(shutdown).await,
+                Some(Live { media: Media::Out(_), .. }) | None => self.wait(shutdown).await,
             };
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return End::Stopping,
-                reason = killed(session) => {
+            match waited {
+                Ok(()) => {}
+                Err(End::Killed(reason)) => {
                     self.say_why(reason).await;
                     return End::Killed(reason);
                 }
-                () = sleep_until(timeout) => {
-                    if let Err(end) = self.handle_timeout(Instant::now()) {
-                        return end;
-                    }
+                Err(end) => {
+                    // What ended the session may have been answered.
+                    self.flush().await.ok();
+                    return end;
                 }
-                read = self.stream.read_buf(&mut self.input) => match read {
-                    Ok(0) => return End::Closed,
-                    Ok(read) => {
-                        self.shared.metrics.bytes.fetch_add(read as u64, Relaxed);
-                        self.link.bytes_received.fetch_add(read as u64, Relaxed);
-                    }
-                    Err(error) => return End::Io(error),
-                },
-                () = playable(player) => {}
             }
         }
+    }
+
+    /// Takes a publisher's media in, until there is something else to do. This is woken for every frame: nothing in here
+    /// takes a lock or sets a timer that does not have to.
+    async fn receive(&mut self, shutdown: &CancellationToken) -> Result<(), End> {
+        let first = self.timeout();
+        let Self { stream, input, session, shared, link, live, .. } = self;
+        let Some(Live { session: model, media: Media::In(ingest), .. }) = live else { return Ok(()) };
+        let ended = pin!(async {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => End::Stopping,
+                reason = model.killed() => End::Killed(reason),
+            }
+        });
+        let mut ended = Rarely::new(ended);
+        let mut armed = first.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+        let mut timer = pin!(tokio::time::sleep_until(armed.into()));
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = Pin::new(&mut ended).poll(cx) {
+                return Poll::Ready(Err(end));
+            }
+            loop {
+                let late = timer.as_mut().poll(cx).is_ready();
+                if late {
+                    let now = Instant::now();
+                    session.handle_timeout(now).map_err(End::Session)?;
+                    ingest.handle_timeout(now).map_err(|_| End::Replaced)?;
+                }
+                // A deadline that has moved on, as most do with every frame, is looked at when the old one comes.
+                let due = session.poll_timeout().into_iter().chain(ingest.timeout()).min();
+                if let Some(at) = due.filter(|at| late || *at < armed) {
+                    armed = at;
+                    timer.as_mut().reset(armed.into());
+                    continue;
+                }
+                if session.wants_attention() {
+                    return Poll::Ready(Ok(()));
+                }
+                input.reserve(READ_SIZE.saturating_sub(input.len()));
+                match ready!(pin!(stream.read_buf(input)).poll(cx)) {
+                    Ok(0) => return Poll::Ready(Err(End::Closed)),
+                    Ok(read) => count(shared, link, read),
+                    Err(error) => return Poll::Ready(Err(End::Io(error))),
+                }
+                let now = Instant::now();
+                let mut any = true;
+                while std::mem::take(&mut any) && !input.is_empty() {
+                    let outcome = session.push(input, now);
+                    while let Some(tag) = session.poll_tag() {
+                        any = true;
+                        ingest.push(tag, now).map_err(|_| End::Replaced)?;
+                    }
+                    outcome.map_err(End::Session)?;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits for something to do, for anybody but a publisher.
+    async fn wait(&mut self, shutdown: &CancellationToken) -> Result<(), End> {
+        self.input.reserve(READ_SIZE.saturating_sub(self.input.len()));
+        let timeout = self.timeout();
+        let (session, player) = match &mut self.live {
+            Some(Live { session, media: Media::Out(player), .. }) => (Some(&*session), Some(&mut **player)),
+            Some(Live { session, media: Media::In(_), .. }) => (Some(&*session), None),
+            None => (None, None),
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Err(End::Stopping),
+            reason = killed(session) => return Err(End::Killed(reason)),
+            () = sleep_until(timeout) => self.handle_timeout(Instant::now())?,
+            read = self.stream.read_buf(&mut self.input) => match read {
+                Ok(0) => return Err(End::Closed),
+                Ok(read) => count(&self.shared, &self.link, read),
+                Err(error) => return Err(End::Io(error)),
+            },
+            () = playable(player) => {}
+        }
+        Ok(())
     }
 
     fn ingest(&mut self) -> Option<&mut Ingest> {
@@ -266,10 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 decision = &mut decision => return decision,
                 read = self.stream.read_buf(&mut self.input), if room => match read {
                     Ok(0) => return Err(End::Closed),
-                    Ok(read) => {
-                        self.shared.metrics.bytes.fetch_add(read as u64, Relaxed);
-                        self.link.bytes_received.fetch_add(read as u64, Relaxed);
-                    }
+                    Ok(read) => count(&self.shared, &self.link, read),
                     Err(error) => return Err(End::Io(error)),
                 },
             }
@@ -320,6 +389,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         tokio::time::timeout(LINGER, last).await.ok();
     }
+}
+
+fn count(shared: &Shared, link: &Link, read: usize) {
+    shared.metrics.bytes.fetch_add(read as u64, Relaxed);
+    link.bytes_received.fetch_add(read as u64, Relaxed);
 }
 
 /// Decides about a peer, and opens what it publishes or plays.

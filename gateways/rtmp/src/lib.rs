@@ -20,6 +20,7 @@ pub mod listen;
 pub mod metrics;
 mod places;
 pub mod proto;
+mod rarely;
 pub mod remote;
 pub mod session;
 mod stats;

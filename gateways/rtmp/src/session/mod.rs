@@ -141,8 +141,27 @@ impl Session {
         self.events.pop_front()
     }
 
+    /// What happened next, if it is media: for whoever has no time for the rest, as long as there is media.
+    pub fn poll_tag(&mut self) -> Option<Tag> {
+        match self.events.pop_front()? {
+            Event::Tag(tag) => Some(tag),
+            other @ (Event::Ask(_) | Event::Stopped) => {
+                self.events.push_front(other);
+                None
+            }
+        }
+    }
+
+    /// Whether there is an event or output to take.
+    pub fn wants_attention(&self) -> bool {
+        !self.events.is_empty() || !self.wire.out.is_empty()
+    }
+
     /// What has to be sent; empty when nothing has.
     pub fn output(&mut self) -> Bytes {
+        if self.wire.out.is_empty() {
+            return Bytes::new();
+        }
         self.wire.out.split().freeze()
     }
 
