@@ -1,6 +1,7 @@
 //! The whole product against real tools: what is promised to somebody with ffmpeg, a browser or a relay.
 
 mod browser;
+mod calls;
 mod encrypted;
 mod every_unit;
 mod hostile;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use moqgate_core::{CallCounters, Gate, KillReason, OpenAdmission, Origin, OriginConfig, Path};
 use moqgate_rtmp::{Caller, CallerConfig, Config, Remote, Way};
+use rustls::ClientConfig;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::Bench;
+use crate::tls::certificate;
 use crate::tools::{Running, new_ffmpeg, push, run, system_ffmpeg};
 
 const H264_AAC: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -c:a aac";
@@ -25,11 +27,15 @@ struct Call {
 
 impl Call {
     fn start(gate: &Gate, way: Way, url: &str, path: &str) -> Self {
+        Self::with(gate, way, url, path, None)
+    }
+
+    fn with(gate: &Gate, way: Way, url: &str, path: &str, tls: Option<Arc<ClientConfig>>) -> Self {
         let remote = Remote::parse(url).expect("an address");
         let path = Path::new(path).expect("a path");
         let backoff_min = Duration::from_millis(50);
         let backoff_max = Duration::from_millis(200);
-        let config = CallerConfig { backoff_min, backoff_max, ..CallerConfig::new(way, remote, path) };
+        let config = CallerConfig { tls, backoff_min, backoff_max, ..CallerConfig::new(way, remote, path) };
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let caller = Caller::new(config, gate.clone());
@@ -215,4 +221,25 @@ async fn a_pull_waits_for_a_path_that_is_taken() {
     call.stop().await;
     far.stop().await;
     bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_over_tls_believe_one_certificate() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let (server, believes) = certificate();
+    let far = Bench::with(Config { tls: Some(server), ..Config::default() }, OpenAdmission);
+    let bench = Bench::start();
+    let _encoder = push(&ffmpeg, H264_AAC, &bench.url("live/cam0"));
+    let url = |path: &str| format!("rtmps://localhost:{}/{path}", far.address.port());
+    let call = Call::with(&bench.gate, Way::Push, &url("live/out"), "live/cam0", Some(believes));
+    // Another authority's.
+    let (_, believes) = certificate();
+    let stranger = Call::with(&bench.gate, Way::Push, &url("live/never"), "live/cam0", Some(believes));
+    far.until("pushed", |far| far.codecs("live/out").len() == 2).await;
+    far.until("not believed", |_| stranger.counters.failures() > 0).await;
+    assert!(far.broadcast("live/never").is_none());
+    stranger.stop().await;
+    call.stop().await;
+    bench.stop().await;
+    far.stop().await;
 }

@@ -12,7 +12,8 @@ use tokio_rustls::TlsConnector;
 use crate::bench::{Bench, Client};
 use crate::tools::{push, system_ffmpeg};
 
-fn certificate() -> (Arc<ServerConfig>, TlsConnector) {
+/// A server's side, and that of clients that believe it.
+pub(crate) fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let chain = vec![made.cert.der().clone()];
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -30,12 +31,13 @@ fn certificate() -> (Arc<ServerConfig>, TlsConnector) {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(server), TlsConnector::from(Arc::new(client)))
+    (Arc::new(server), Arc::new(client))
 }
 
 #[tokio::test]
 async fn both_kinds_share_the_port() {
-    let (server, connector) = certificate();
+    let (server, client) = certificate();
+    let connector = TlsConnector::from(client);
     let bench = Bench::with(Config { tls: Some(server), ..Config::default() }, OpenAdmission);
     let name = ServerName::try_from("localhost").expect("a name");
     let encrypted = connector.connect(name, bench.socket().await).await.expect("a handshake");
