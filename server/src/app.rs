@@ -13,12 +13,12 @@ use tracing::info;
 use crate::bind;
 use crate::calls::{Caller, Way};
 use crate::config::call::Call;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Usage};
 use crate::demo::Demo;
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
 use crate::http::{self, Api, Calls, Gateways};
-use crate::ledger::Rows;
+use crate::ledger::{self, How, Ledger, Rows};
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 use crate::shutdown::Running;
@@ -41,7 +41,7 @@ pub(crate) struct App {
     pushes: Vec<Caller>,
     pulls: Vec<Caller>,
     demo: Option<Demo>,
-    store: Option<Store>,
+    ledger: Option<Ledger>,
     grace: Duration,
 }
 
@@ -57,6 +57,7 @@ impl App {
             hop_id: rand::random::<u64>() >> (u64::BITS - HOP_ID_BITS) | 1,
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
+            bookkeeping: store.as_ref().map(|_| ledger::bookkeeping()),
             ..OriginConfig::default()
         });
         let (readiness, refusals) = (Readiness::default(), Refusals::default());
@@ -79,6 +80,8 @@ impl App {
         let api = Api {
             origin,
             rows: Rows::default(),
+            ledger: ledger::Status::default(),
+            keeps_ledger: store.is_some(),
             refusals,
             gateways: Gateways {
                 srt: srt.as_ref().map(moqgate_srt::Listener::metrics),
@@ -98,8 +101,15 @@ impl App {
             readiness,
             metrics_per_broadcast,
         };
+        let ledger = match store {
+            Some(store) => Some(start_ledger(store, &api, &config.usage)?),
+            None => {
+                info!("no data-dir: usage is kept in memory only, and gone when moqgate ends");
+                None
+            }
+        };
         let demo = is_demo.then(|| Demo::new(api.bound.srt, api.bound.rtmp, passphrase)).transpose()?;
-        Ok(Self { api, moq, srt, rtmp, http, relays, pushes, pulls, demo, store, grace: config.grace })
+        Ok(Self { api, moq, srt, rtmp, http, relays, pushes, pulls, demo, ledger, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -110,13 +120,21 @@ impl App {
 
     /// Serves.
     pub(crate) fn start(self) -> Running {
-        match &self.store {
-            Some(store) => info!(database = %store, "what is to outlive a restart is kept"),
-            None => info!("no data-dir: nothing outlives a restart"),
-        }
         let (ingest, viewers, background, http) =
             (Stage::default(), Stage::default(), Stage::default(), Stage::default());
         background.spawn(report(self.api.origin.clone(), self.api.rows.clone(), background.token()));
+        if let Some(ledger) = &self.ledger {
+            let (ended, stop) = (ledger.ended(), background.token());
+            background.spawn(async move {
+                tokio::select! {
+                    biased;
+                    // 1. the stop
+                    () = stop.cancelled() => {}
+                    // 2. the end of the thread, after which nothing would be billed
+                    () = ended => {}
+                }
+            });
+        }
         if let Some(srt) = self.srt {
             ingest.spawn(srt.run(ingest.token()));
         }
@@ -149,6 +167,7 @@ impl App {
             http,
             origin: self.api.origin,
             rows: self.api.rows,
+            ledger: self.ledger,
             grace: self.grace,
         }
     }
@@ -159,6 +178,13 @@ fn open_store(folder: &Path) -> Result<Store, StartError> {
     let file = |source| StartError::File { key: "data-dir", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(file)?;
     Ok(Store::open(folder)?)
+}
+
+fn start_ledger(store: Store, api: &Api, config: &Usage) -> Result<Ledger, StartError> {
+    info!(database = %store, interval = ?config.interval, "usage is written down");
+    let how =
+        How { node: api.node.to_string(), interval: config.interval, keep: config.keep, endpoint: None };
+    Ledger::start(store, api.origin.clone(), how, api.ledger.clone())
 }
 
 fn no_address(source: io::Error) -> StartError {

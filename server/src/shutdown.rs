@@ -8,7 +8,7 @@ use moqgate_core::Origin;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ledger::Rows;
+use crate::ledger::{Ledger, Rows};
 use crate::readiness::Readiness;
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -35,6 +35,8 @@ pub(crate) struct Running {
     pub(crate) origin: Origin,
     /// Its account.
     pub(crate) rows: Rows,
+    /// What is written down, if there is a folder for it.
+    pub(crate) ledger: Option<Ledger>,
     /// How long sessions may take to end.
     pub(crate) grace: Duration,
 }
@@ -81,6 +83,9 @@ impl Running {
         }
         info!("stop: flush the ledger");
         self.rows.flush(&self.origin);
+        if let Some(ledger) = self.ledger {
+            in_order &= ledger.close().await;
+        }
         self.http.stop();
         let _ = tokio::time::timeout(LAST_ANSWERS, self.http.ended()).await;
         self.http.abandon();
@@ -135,6 +140,7 @@ mod tests {
             http: Stage::default(),
             origin: Origin::new(OriginConfig::default()),
             rows: Rows::default(),
+            ledger: None,
             grace: Duration::from_secs(10),
         }
     }

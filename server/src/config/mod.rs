@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) rtmp: Option<SocketAddr>,
     /// HTTP API.
     pub(crate) http: Option<Http>,
+    /// The usage ledger.
+    pub(crate) usage: Usage,
     /// Relays to dial, each once.
     pub(crate) relays: Vec<Relay>,
     /// Servers to push to.
@@ -83,6 +85,15 @@ pub(crate) struct Http {
     pub(crate) listen: SocketAddr,
     /// Whether metrics carry broadcast and session labels.
     pub(crate) metrics_per_broadcast: bool,
+}
+
+/// How the usage ledger is kept.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// How often it is written.
+    pub(crate) interval: Duration,
+    /// How long records are kept.
+    pub(crate) keep: Duration,
 }
 
 /// One relay to dial.

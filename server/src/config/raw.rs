@@ -68,6 +68,9 @@ pub(crate) struct Raw {
     /// WebRTC media.
     #[command(flatten)]
     pub(crate) webrtc: Webrtc,
+    /// The usage ledger.
+    #[command(flatten)]
+    pub(crate) usage: Usage,
     /// MoQ relays to publish to and to fetch from.
     #[command(flatten)]
     pub(crate) relay: Relay,
@@ -181,6 +184,23 @@ pub(crate) struct Webrtc {
     pub(crate) listen: Option<Listen>,
 }
 
+/// `[usage]`
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Usage {
+    /// How often usage is written to the ledger in `data-dir`; a process that is killed loses at most that. 100 ms to 1 h. Default: `10s`.
+    #[arg(
+        id = "usage.interval",
+        long = "usage-interval",
+        env = "MOQGATE_USAGE_INTERVAL",
+        value_name = "TIME"
+    )]
+    pub(crate) interval: Option<Span>,
+    /// How long records are kept, at least `24h`. What is not exported yet is kept anyway. Default: `9600h`, 400 days.
+    #[arg(id = "usage.keep", long = "usage-keep", env = "MOQGATE_USAGE_KEEP", value_name = "TIME")]
+    pub(crate) keep: Option<Span>,
+}
+
 /// `[relay]`
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -239,6 +259,7 @@ impl Raw {
             rtmp: Rtmp { listen: self.rtmp.listen.or(other.rtmp.listen) },
             http: self.http.or(other.http),
             webrtc: Webrtc { listen: self.webrtc.listen.or(other.webrtc.listen) },
+            usage: self.usage.or(other.usage),
             relay: self.relay.or(other.relay),
         }
     }
@@ -265,6 +286,12 @@ impl Srt {
 impl Http {
     fn or(self, other: Self) -> Self {
         first_said!(self, other, listen, metrics_per_broadcast)
+    }
+}
+
+impl Usage {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, interval, keep)
     }
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
-use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, call};
+use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, Usage, call};
 
 const MOQ_PORT: u16 = 4443;
 const SRT_PORT: u16 = 9000;
@@ -30,6 +30,15 @@ const SRT_PLAY_WAIT: Duration = Duration::from_secs(10);
 const SRT_PLAY_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What libsrt accepts as a passphrase, in bytes.
 const SRT_PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 10..=79;
+/// What an invoice can bear to lose, and a disk to write.
+const USAGE_INTERVAL: Duration = Duration::from_secs(10);
+/// Below, a record is as large as what it counts; above, too much is lost with a process.
+const USAGE_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
+/// A year and a month to object to its last invoice.
+const USAGE_KEEP: Duration = Duration::from_secs(400 * 86_400);
+/// A day of an endpoint that is down must not cost a record.
+const USAGE_KEEP_MIN: Duration = Duration::from_secs(86_400);
 const RELAY_SCHEMES: [&str; 4] = ["https", "http", "moqt", "moql"];
 
 impl Config {
@@ -56,6 +65,7 @@ impl Config {
             srt: srt(raw.srt)?,
             rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
             http: http(&raw.http),
+            usage: usage(&raw.usage)?,
             relays: relays(raw.relay)?,
             pushes: call::pushes(raw.push)?,
             pulls: call::pulls(raw.pull)?,
@@ -108,6 +118,18 @@ fn tls(raw: raw::Tls) -> Result<Option<Tls>, ConfigError> {
         (Some(_), None) => Err(ConfigError::value("tls.key", "is missing beside tls.cert")),
         (None, Some(_)) => Err(ConfigError::value("tls.cert", "is missing beside tls.key")),
     }
+}
+
+fn usage(raw: &raw::Usage) -> Result<Usage, ConfigError> {
+    let interval = raw.interval.map_or(USAGE_INTERVAL, |Span(interval)| interval);
+    if !USAGE_INTERVALS.contains(&interval) {
+        return Err(ConfigError::value("usage.interval", "must lie between 100ms and 1h"));
+    }
+    let keep = raw.keep.map_or(USAGE_KEEP, |Span(keep)| keep);
+    if keep < USAGE_KEEP_MIN {
+        return Err(ConfigError::value("usage.keep", "must be at least 24h"));
+    }
+    Ok(Usage { interval, keep })
 }
 
 fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
@@ -262,6 +284,8 @@ mod tests {
                 &["--pull", "live/a=srt://h:1", "--pull", "live/a=rtmp://h/a/b"],
                 "pull: live/a has two sources",
             ),
+            (&["--usage-interval", "99ms"], "usage.interval"),
+            (&["--usage-keep", "23h"], "usage.keep"),
         ] {
             assert!(refusal(flags, "").starts_with(key), "{flags:?}: {}", refusal(flags, ""));
         }

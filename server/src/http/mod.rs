@@ -6,6 +6,7 @@ mod broadcasts;
 mod certificate;
 mod cors;
 mod health;
+mod ledger;
 mod listen;
 mod metrics;
 mod pages;
@@ -18,7 +19,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRef;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
 use axum::routing::{delete, get};
@@ -26,7 +26,7 @@ use moqgate_core::Origin;
 use tokio::net::TcpListener;
 
 use crate::entrance::Refusals;
-use crate::ledger::Rows;
+use crate::ledger::{Rows, Status};
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 pub(crate) use certificate::router as certificate_router;
@@ -40,6 +40,10 @@ pub(crate) struct Api {
     pub(crate) origin: Origin,
     /// What the meter has dropped.
     pub(crate) rows: Rows,
+    /// How the ledger is doing.
+    pub(crate) ledger: Status,
+    /// Whether there is a folder for it.
+    pub(crate) keeps_ledger: bool,
     /// Who was turned away.
     pub(crate) refusals: Refusals,
     /// What the gateways count.
@@ -54,12 +58,6 @@ pub(crate) struct Api {
     pub(crate) metrics_per_broadcast: bool,
 }
 
-impl FromRef<Api> for Readiness {
-    fn from_ref(api: &Api) -> Self {
-        api.readiness.clone()
-    }
-}
-
 /// The routes of the HTTP port.
 pub(crate) fn router(api: Api) -> Router {
     let routes = Router::new()
@@ -72,6 +70,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/{id}", delete(sessions::end))
         .route("/api/v1/usage", get(usage::report))
+        .route("/api/v1/ledger", get(ledger::status))
         .route("/api/v1/slo", get(slo::entries))
         .with_state(api);
     finished(routes)

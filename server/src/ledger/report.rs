@@ -205,8 +205,8 @@ mod tests {
 
     const RECORDS: &str = "
         INSERT INTO usage_accounts VALUES
-            (1, 'n', 1, 1, 'acme, \"inc\"', '', 'srt', 'live/a', 's1', 'ingress', 2, 0),
-            (2, 'n', 1, 2, '', '', 'moq', 'live/a', 's2', 'egress', 1, 1);
+            (1, 'n', 1, 1, 'acme, \"inc\"', '', 'srt', 'live/a', 's1', 'ingress', 0),
+            (2, 'n', 1, 2, '', '', 'moq', 'live/a', 's2', 'egress', 1);
         INSERT INTO usage_records VALUES
             (1, 1, 0, 0, 1000, 1, 10, 100, 0, 0, 1000, NULL),
             (2, 1, 1, 1000, 2000, 2, 20, 200, 0, 0, 1000, NULL),

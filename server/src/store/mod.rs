@@ -93,8 +93,13 @@ impl Store {
         self.wrap(apply(transaction, missing))
     }
 
+    /// What SQLite said, with the name of the file.
+    pub(crate) fn error(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { file: self.file.clone(), source }
+    }
+
     fn wrap<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
-        result.map_err(|source| StoreError::Sqlite { file: self.file.clone(), source })
+        result.map_err(|source| self.error(source))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Labels that grow with the number of broadcasts are left out unless they were asked for.
 
 mod gateways;
+mod ledger;
 mod link;
 mod text;
 mod usage;
@@ -32,6 +33,9 @@ pub(super) async fn exposition(State(api): State<Api>) -> ([(HeaderName, &'stati
     usage::write(&mut page, &snapshot, &dropped, api.metrics_per_broadcast);
     usage::write_sessions(&mut page, &snapshot);
     link::write(&mut page, &api.origin.sessions(), api.metrics_per_broadcast);
+    if api.keeps_ledger {
+        ledger::write(&mut page, &api.ledger.read());
+    }
     let refused = api.refusals.totals().into_iter().map(|((protocol, reason), count)| {
         (Labels::default().with("protocol", protocol.as_str()).with("reason", reason.as_str()), count)
     });

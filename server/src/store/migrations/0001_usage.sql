@@ -11,7 +11,6 @@ CREATE TABLE usage_accounts (
     path TEXT NOT NULL,
     session TEXT NOT NULL,
     direction TEXT NOT NULL,    -- ingress or egress
-    sequence INTEGER NOT NULL,  -- of its next record
     final INTEGER NOT NULL,     -- whether its last record is written
     UNIQUE (boot, number)
 ) STRICT;
@@ -36,6 +35,12 @@ CREATE TABLE usage_records (
 ) STRICT;
 
 CREATE INDEX usage_records_by_time ON usage_records (to_ms);
+
+-- The last batch of records of each run, so that a commit of which nobody knows whether it succeeded is never repeated.
+CREATE TABLE usage_batches (
+    boot INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL
+) STRICT;
 
 -- How far each endpoint has taken the records.
 CREATE TABLE usage_exports (
