@@ -1,6 +1,6 @@
 //! Audio cut into frames: what all codings with self-framing packets have in common.
 
-pub(super) mod clock;
+pub(crate) mod clock;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

@@ -29,9 +29,17 @@ struct Mux {
 
 /// Timing of the coded units, before any band replication.
 #[derive(Clone, Copy, Debug)]
-struct Core {
-    rate: u32,
-    samples: u32,
+pub(crate) struct Core {
+    /// Hertz.
+    pub(crate) rate: u32,
+    /// Samples of a unit.
+    pub(crate) samples: u32,
+    /// `audioObjectType` of the coded units.
+    pub(crate) object: u32,
+    /// `channelConfiguration`, 1 to 7.
+    pub(crate) channels: u32,
+    /// `audioObjectType` that stands first: 5 and 29 add something to the coded units.
+    pub(crate) declared: u32,
 }
 
 impl Syntax for Loas {
@@ -173,6 +181,11 @@ pub(crate) fn read_specific_config(data: &Bytes) -> Option<(u32, u32, AudioConfi
     Some((core.samples, core.rate, config))
 }
 
+/// What an AudioSpecificConfig says about the coded units, without what is added to them.
+pub(crate) fn read_core(data: &[u8]) -> Option<Core> {
+    specific_config(&mut Bits::new(data)).map(|(core, _)| core)
+}
+
 /// AudioSpecificConfig of the object types that carry general audio.
 fn specific_config(bits: &mut Bits<'_>) -> Option<(Core, AudioConfig)> {
     const BAND_REPLICATION: u32 = 5;
@@ -213,7 +226,7 @@ fn specific_config(bits: &mut Bits<'_>) -> Option<(Core, AudioConfig)> {
         frame_duration: block_duration(samples, rate),
         jitter: Duration::ZERO,
     };
-    Some((Core { rate, samples }, config))
+    Some((Core { rate, samples, object, channels: channel_config, declared }, config))
 }
 
 fn object_type(bits: &mut Bits<'_>) -> Option<u32> {

@@ -9,7 +9,7 @@
 
 pub(crate) mod aac;
 mod ac3;
-mod audio;
+pub(crate) mod audio;
 pub(crate) mod av1;
 pub(crate) mod bits;
 pub(crate) mod boxes;

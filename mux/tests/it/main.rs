@@ -12,6 +12,7 @@ mod flv_clips;
 mod flv_field;
 mod flv_properties;
 mod media;
+mod transcode;
 mod ts_audio;
 mod ts_clips;
 mod ts_clock;
