@@ -19,6 +19,7 @@ use moqgate_core::{
     OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions, Request, Session, Subscription,
     Timestamp, TrackConsumer, TrackInfo, TrackProducer,
 };
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 /// 5 Mbit/s at 50 frames a second.
 const FRAME_BYTES: usize = 12_500;
@@ -30,8 +31,8 @@ struct Discard {
     bytes: u64,
     kind: Kind,
     clock: Rc<Cell<Instant>>,
-    /// Where payloads are copied to.
-    out: Vec<u8>,
+    key: LessSafeKey,
+    packet: Vec<u8>,
 }
 
 /// What a sink does with a frame.
@@ -39,8 +40,21 @@ struct Discard {
 enum Kind {
     /// Nothing; the clock is read once for all readers of a frame.
     Nothing,
-    /// It copies the payload and reads the clock: the least that any transport does.
-    Copy,
+    /// Nothing, and it has no clock: only the charge is left.
+    Charge,
+    /// It encrypts the payload in packets, as QUIC does, and reads the clock.
+    Encrypt,
+}
+
+/// Payload bytes of a QUIC packet on an ordinary path.
+const PACKET_BYTES: usize = 1200;
+
+impl Discard {
+    fn new(kind: Kind, clock: &Rc<Cell<Instant>>) -> Self {
+        let key = UnboundKey::new(&AES_128_GCM, &[7; 16]).expect("a key of its length");
+        let (key, clock) = (LessSafeKey::new(key), Rc::clone(clock));
+        Self { bytes: 0, kind, clock, key, packet: Vec::new() }
+    }
 }
 
 impl FrameSink for Discard {
@@ -52,16 +66,24 @@ impl FrameSink for Discard {
 
     fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
         self.bytes += black_box(&frame.payload).len() as u64;
-        if self.kind == Kind::Copy {
-            self.out.clear();
-            self.out.extend_from_slice(&frame.payload);
-            black_box(&self.out);
+        if self.kind == Kind::Encrypt {
+            for chunk in frame.payload.chunks(PACKET_BYTES) {
+                self.packet.clear();
+                self.packet.extend_from_slice(chunk);
+                let nonce = Nonce::assume_unique_for_key([0; 12]);
+                self.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.packet).expect("it fits");
+                black_box(&self.packet);
+            }
         }
         Ok(())
     }
 
     fn now(&self) -> Option<Instant> {
-        Some(if self.kind == Kind::Copy { Instant::now() } else { self.clock.get() })
+        match self.kind {
+            Kind::Nothing => Some(self.clock.get()),
+            Kind::Charge => None,
+            Kind::Encrypt => Some(Instant::now()),
+        }
     }
 }
 
@@ -114,7 +136,7 @@ impl Fanout {
                 let watched = session.consumer().consume(&path).expect("it is there");
                 sessions.push(session);
                 let reader = ready(watched.subscribe("video", Subscription::default())).expect("it is there");
-                (reader, None, Discard { bytes: 0, kind, clock: Rc::clone(&clock), out: Vec::new() })
+                (reader, None, Discard::new(kind, &clock))
             })
             .collect();
         let payload = Bytes::from(vec![7; FRAME_BYTES]);
@@ -187,7 +209,11 @@ const PAIRS: usize = 20_000;
 /// What counting and measuring cost, from frames that alternate, so that whatever else the machine does falls on both.
 #[expect(clippy::print_stdout, reason = "what criterion has no column for")]
 fn cost(_: &mut Criterion) {
-    for (name, kind) in [("sinks that do nothing", Kind::Nothing), ("sinks that copy", Kind::Copy)] {
+    for (name, kind) in [
+        ("charges alone, sinks that do nothing", Kind::Charge),
+        ("charges and latencies, sinks that do nothing", Kind::Nothing),
+        ("charges, latencies and a clock, sinks that encrypt", Kind::Encrypt),
+    ] {
         for readers in [1, 100, 1000] {
             let mut world = Fanout::new(readers, kind);
             let (mut with, mut without) = (Vec::new(), Vec::new());

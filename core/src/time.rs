@@ -1,6 +1,9 @@
 //! Media time.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// Microseconds in a second, and the finest timescale that the model keeps.
 pub(crate) const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -60,6 +63,13 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}us", self.0)
     }
+}
+
+/// Microseconds from `base` to `now`, none before it. In 64 bits: what every frame passes through has no time for the
+/// 128 of [`Duration::as_micros`].
+pub(crate) fn micros_since(base: Instant, now: Instant) -> u64 {
+    let since = now.saturating_duration_since(base);
+    since.as_secs().saturating_mul(MICROS_PER_SECOND).saturating_add(u64::from(since.subsec_micros()))
 }
 
 #[cfg(test)]

@@ -58,10 +58,11 @@ impl App {
             retention_age: config.retention_age,
             retention_bytes: config.retention_bytes,
             bookkeeping: store.as_ref().map(|_| ledger::bookkeeping()),
+            objectives: config.objectives.iter().map(|objective| objective.counted.clone()).collect(),
             ..OriginConfig::default()
         });
         let (readiness, refusals) = (Readiness::default(), Refusals::default());
-        let entrance = Entrance::new(readiness.clone(), refusals.clone());
+        let entrance = Entrance::new(readiness.clone(), refusals.clone(), config.trusted_relays);
         let gate = Gate::new(origin.clone(), Arc::new(entrance));
 
         let is_certificate_configured = config.tls.is_some();
@@ -99,6 +100,7 @@ impl App {
                 is_certificate_configured,
             },
             readiness,
+            objectives: config.objectives.into(),
             metrics_per_broadcast,
         };
         let ledger = match store {

@@ -7,6 +7,7 @@ use moqgate_core::{
     Admission, AdmissionFuture, Denied, DenyReason, Direction, Grant, OpenAdmission, Protocol, Request,
 };
 
+use crate::config::Network;
 use crate::readiness::Readiness;
 
 /// Refusals so far, by protocol and reason. Clones share one count.
@@ -30,12 +31,14 @@ pub(crate) struct Entrance {
     policy: OpenAdmission,
     readiness: Readiness,
     refusals: Refusals,
+    /// Where relays are whose word is taken for how many viewers are behind them.
+    relays: Vec<Network>,
 }
 
 impl Entrance {
     /// An entrance that shuts when `readiness` drains.
-    pub(crate) fn new(readiness: Readiness, refusals: Refusals) -> Self {
-        Self { policy: OpenAdmission, readiness, refusals }
+    pub(crate) fn new(readiness: Readiness, refusals: Refusals, relays: Vec<Network>) -> Self {
+        Self { policy: OpenAdmission, readiness, refusals, relays }
     }
 
     async fn decide(&self, request: &Request) -> Result<Grant, Denied> {
@@ -48,7 +51,9 @@ impl Entrance {
                 detail: "no broadcast is named".to_owned(),
             });
         }
-        self.policy.admit(request).await
+        let mut grant = self.policy.admit(request).await?;
+        grant.relay |= self.relays.iter().any(|network| network.contains(request.peer.ip()));
+        Ok(grant)
     }
 }
 
@@ -80,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_open_until_it_drains() {
         let (readiness, refusals) = (Readiness::default(), Refusals::default());
-        let entrance = Entrance::new(readiness.clone(), refusals.clone());
+        let entrance = Entrance::new(readiness.clone(), refusals.clone(), Vec::new());
         let grant = entrance.admit(&request("live/a", Protocol::Srt)).await.expect("open");
         assert!(grant.may_publish(&Path::new("live/a").expect("a right path")));
         assert_eq!(refusals.totals(), BTreeMap::new());
@@ -92,8 +97,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn relays_are_believed_where_they_are() {
+        let relays = vec!["127.0.0.0/8".parse().expect("a network")];
+        let entrance = Entrance::new(Readiness::default(), Refusals::default(), relays);
+        let mut request = request("live/a", Protocol::Moq);
+        assert!(entrance.admit(&request).await.expect("open").relay);
+        request.peer = ([192, 0, 2, 1], 1).into();
+        assert!(!entrance.admit(&request).await.expect("open").relay);
+    }
+
+    #[tokio::test]
     async fn a_publisher_names_a_broadcast() {
-        let entrance = Entrance::new(Readiness::default(), Refusals::default());
+        let entrance = Entrance::new(Readiness::default(), Refusals::default(), Vec::new());
         let denied = entrance.admit(&request("", Protocol::Srt)).await.expect_err("nothing named");
         assert_eq!(denied.reason, DenyReason::BadRequest);
     }

@@ -22,6 +22,7 @@ use crate::{
     Path, Protocol, TrackError,
     latency::{BroadcastLatency, Lane},
     session::SessionShared,
+    time::micros_since,
     track::{Retention, TrackShared},
     usage::Meter,
     waiters::{Waiters, wake_all},
@@ -151,18 +152,22 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    fn new(now: Instant) -> Self {
-        Self { base: now, last_micros: AtomicU64::new(0) }
+    fn new(base: Instant, now: Instant) -> Self {
+        Self { base, last_micros: AtomicU64::new(micros_since(base, now)) }
     }
 
-    pub(crate) fn pushed(&self, received: Instant) {
-        let micros = u64::try_from(received.saturating_duration_since(self.base).as_micros());
-        self.last_micros.store(micros.unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Microseconds since the start of time.
+    pub(crate) fn micros(&self, at: Instant) -> u64 {
+        micros_since(self.base, at)
+    }
+
+    pub(crate) fn pushed(&self, received_micros: u64) {
+        self.last_micros.store(received_micros, Ordering::Relaxed);
     }
 
     fn quiet_for(&self, now: Instant) -> Duration {
-        let last = Duration::from_micros(self.last_micros.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.base).saturating_sub(last)
+        let last = self.last_micros.load(Ordering::Relaxed);
+        Duration::from_micros(self.micros(now).saturating_sub(last))
     }
 }
 
@@ -263,6 +268,8 @@ pub(crate) struct NewBroadcast<'a> {
     pub(crate) retention: Retention,
     pub(crate) route: Route,
     pub(crate) latency: BroadcastLatency,
+    /// The start of time.
+    pub(crate) base: Instant,
     pub(crate) now: Instant,
 }
 
@@ -277,7 +284,7 @@ impl BroadcastShared {
             since: new.since,
             dynamic: new.dynamic,
             retention: new.retention,
-            activity: Arc::new(Activity::new(new.now)),
+            activity: Arc::new(Activity::new(new.base, new.now)),
             latency: new.latency,
             viewers: AtomicU64::new(0),
             state: Mutex::new(BroadcastState { route: new.route, ..BroadcastState::default() }),

@@ -4,13 +4,11 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
-use super::{End, GroupShared, StreamCode};
+use super::{End, Entered, GroupShared, StreamCode};
 use crate::{
-    Frame, FrameSink, Timestamp,
-    latency::Reading,
+    FrameSink, Timestamp,
     usage::{Account, Charge, Payer},
     waiters::Seat,
 };
@@ -54,7 +52,7 @@ pub enum ForwardError<E> {
 }
 
 enum Next {
-    Frame(Frame),
+    Frame(Entered),
     End,
     Aborted(StreamCode),
     Wait,
@@ -164,20 +162,20 @@ impl GroupConsumer {
         sink: &mut S,
     ) -> Poll<Result<Forwarded, ForwardError<S::Error>>> {
         let mut count = 0;
-        let mut reading = None;
+        let mut now = None;
         loop {
             let ready = sink.poll_ready(cx).map_err(ForwardError::Sink)?;
             if ready.is_pending() {
                 return progress(count);
             }
             match self.next(cx) {
-                Next::Frame(frame) => {
-                    let (bytes, received) = (frame.payload.len(), frame.received);
+                Next::Frame(Entered { frame, received_micros }) => {
+                    let bytes = frame.payload.len();
                     sink.accept(frame).map_err(ForwardError::Sink)?;
                     if COUNTED {
                         self.accepted(bytes);
                         if self.index >= self.fresh {
-                            self.measure(received, &mut reading, sink);
+                            self.measure(received_micros, &mut now, sink);
                         }
                     }
                     self.index += 1;
@@ -228,13 +226,13 @@ impl GroupConsumer {
     }
 
     /// Notes how long the frame took, with one look at the clock for all frames of a batch.
-    fn measure<S: FrameSink>(&self, received: Instant, reading: &mut Option<Reading>, sink: &S) {
+    fn measure<S: FrameSink>(&self, received_micros: u64, now: &mut Option<u64>, sink: &S) {
         let Some(lane) = self.account.lane() else { return };
-        if reading.is_none() {
-            *reading = sink.now().map(|now| lane.reading(now));
+        if now.is_none() {
+            *now = sink.now().map(|now| lane.micros(now));
         }
-        if let Some(reading) = *reading {
-            self.account.note(reading, received);
+        if let Some(now) = *now {
+            self.account.note(now, received_micros);
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const GROUP_FRAMES_MAX: usize = 8192;
 pub(crate) const GROUP_BYTES_MAX: usize = 32 << 20;
 
 /// What a frame costs in memory beside its payload, so that empty frames are not free.
-pub(crate) const FRAME_COST: usize = size_of::<Frame>() + 64;
+pub(crate) const FRAME_COST: usize = size_of::<Entered>() + 64;
 
 /// No frame has come yet.
 const NO_TIMESTAMP: u64 = u64::MAX;
@@ -61,9 +61,16 @@ pub(crate) struct GroupShared {
 
 #[derive(Debug, Default)]
 struct GroupState {
-    frames: Vec<Frame>,
+    frames: Vec<Entered>,
     end: Option<End>,
     waiters: Waiters,
+}
+
+/// A frame, and when it entered in microseconds since the start of time: worked out once, not for every viewer.
+#[derive(Debug, Clone)]
+struct Entered {
+    frame: Frame,
+    received_micros: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::{
     task::Waker,
 };
 
-use super::{End, GROUP_BYTES_MAX, GROUP_FRAMES_MAX, GroupShared, StreamCode};
+use super::{End, Entered, GROUP_BYTES_MAX, GROUP_FRAMES_MAX, GroupShared, StreamCode};
 use crate::{BroadcastInfo, Frame, track::TrackShared, usage::Charge, waiters::wake_all};
 
 /// The writing half of a group. Dropping it without [`finish`](Self::finish) aborts the group.
@@ -58,7 +58,7 @@ impl GroupProducer {
         if bytes > GROUP_BYTES_MAX {
             return Err(PushError::FrameTooLarge);
         }
-        let (timestamp, received) = (frame.timestamp, frame.received);
+        let (timestamp, received_micros) = (frame.timestamp, self.track.micros(frame.received));
         let first = {
             let mut state = self.group.lock();
             let held = self.group.bytes();
@@ -73,12 +73,12 @@ impl GroupProducer {
                 self.group.first_timestamp.store(timestamp.as_micros(), Relaxed);
             }
             self.group.bytes.store(held + bytes, Relaxed);
-            state.frames.push(frame);
+            state.frames.push(Entered { frame, received_micros });
             state.waiters.take(&mut self.woken);
             first
         };
         self.info.meter.charge(Charge { bytes, group: first, datagram: self.group.datagram });
-        self.track.pushed(bytes, timestamp, received, &mut self.woken);
+        self.track.pushed(bytes, timestamp, received_micros, &mut self.woken);
         wake_all(&mut self.woken);
         Ok(())
     }

@@ -14,11 +14,11 @@ use std::{
 };
 
 pub use histogram::Histogram;
+use objective::Window;
 pub use objective::{Objective, ObjectiveReading, Observed};
-use objective::{Window, millis_since};
-use stage::{Sample, Stage};
+use stage::{Sample, Stage, TICK_BITS};
 
-use crate::{Path, Protocol};
+use crate::{Path, Protocol, time::micros_since};
 
 /// Samples from which percentiles are computed.
 const RING: usize = 1024;
@@ -113,13 +113,6 @@ pub(crate) struct Lane {
     base: Instant,
 }
 
-/// The time, read once for all frames of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading {
-    now: Instant,
-    at: u64,
-}
-
 impl Latencies {
     pub(crate) fn new(objectives: Vec<Objective>) -> Self {
         let gone_windows =
@@ -128,9 +121,13 @@ impl Latencies {
         Self { objectives, base: OnceLock::new(), state: Mutex::new(state) }
     }
 
-    /// For a broadcast that begins `now`.
-    pub(crate) fn broadcast(self: &Arc<Self>, path: Path, now: Instant) -> BroadcastLatency {
-        let base = *self.base.get_or_init(|| now);
+    /// The start of time: when it is asked for first.
+    pub(crate) fn base(&self, now: Instant) -> Instant {
+        *self.base.get_or_init(|| now)
+    }
+
+    /// For a new broadcast, with the start of time.
+    pub(crate) fn broadcast(self: &Arc<Self>, path: Path, base: Instant) -> BroadcastLatency {
         BroadcastLatency { origin: Arc::clone(self), path, base, entries: Default::default() }
     }
 
@@ -152,7 +149,7 @@ impl Latencies {
 
     /// How every objective fares, in their order.
     pub(crate) fn objectives(&self, now: Instant) -> Vec<ObjectiveReading> {
-        let at = self.base.get().map_or(0, |base| millis_since(*base, now));
+        let at = self.base.get().map_or(0, |base| micros_since(*base, now) >> TICK_BITS);
         let state = self.lock();
         let mut readings: Vec<_> = state
             .gone_windows
@@ -293,14 +290,14 @@ impl Books {
 }
 
 impl Lane {
-    /// Reads `now` for a batch.
-    pub(crate) fn reading(&self, now: Instant) -> Reading {
-        Reading { now, at: millis_since(self.base, now) }
+    /// `now` in microseconds since the start of time.
+    pub(crate) fn micros(&self, now: Instant) -> u64 {
+        micros_since(self.base, now)
     }
 
     /// Notes that a frame left. Only the one who may charge the reader's tally calls this.
-    pub(crate) fn stage(&self, reading: Reading, received: Instant) {
-        if self.stage.push(sample(reading, received)) {
+    pub(crate) fn stage(&self, now: u64, received: u64) {
+        if self.stage.push(sample(now, received)) {
             let mut books = self.entry.cells.lock();
             books.absorb(&self.stage);
             self.stage.clear();
@@ -308,8 +305,8 @@ impl Lane {
     }
 
     /// Notes that a frame left, beside others who do.
-    pub(crate) fn record(&self, reading: Reading, received: Instant) {
-        self.entry.cells.lock().record(sample(reading, received));
+    pub(crate) fn record(&self, now: u64, received: u64) {
+        self.entry.cells.lock().record(sample(now, received));
     }
 }
 
@@ -323,11 +320,7 @@ impl Drop for Lane {
     }
 }
 
-/// Microseconds in 64 bits: a frame's path has no time for the 128 of [`Duration::as_micros`].
-const fn micros(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
-}
-
-fn sample(reading: Reading, received: Instant) -> Sample {
-    Sample::new(reading.at, micros(reading.now.saturating_duration_since(received)))
+/// Both in microseconds since the start of time.
+fn sample(now: u64, received: u64) -> Sample {
+    Sample::new(now >> TICK_BITS, now.saturating_sub(received))
 }

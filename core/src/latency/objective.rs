@@ -1,7 +1,8 @@
 //! What latency is promised, and how much of the promise is used up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::stage::TICK_BITS;
 use crate::{Path, Pattern, Protocol};
 
 /// Parts of a window that are forgotten one by one as time goes on.
@@ -50,26 +51,27 @@ pub struct ObjectiveReading {
 pub(super) struct Window {
     pub(super) objective: usize,
     below_micros: u64,
-    slice_millis: u64,
+    /// Ticks of a slice.
+    slice: u64,
     /// Number of the slice, counted from the start of time, and what fell into it.
     slices: [(u64, Observed); SLICES + 1],
 }
 
 impl Window {
     pub(super) fn new(number: usize, objective: &Objective) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self {
             objective: number,
-            below_micros: u64::try_from(objective.below.as_micros()).unwrap_or(u64::MAX),
-            slice_millis: millis(objective.window).div_ceil(SLICES as u64).max(1),
+            below_micros: micros(objective.below),
+            slice: (micros(objective.window) >> TICK_BITS).div_ceil(SLICES as u64).max(1),
             slices: [(0, Observed::default()); SLICES + 1],
         }
     }
 
-    /// `at` is milliseconds since the start of time.
+    /// `at` is in ticks since the start of time.
     pub(super) fn add(&mut self, at: u64, micros: u64) {
         let slow = u64::from(micros > self.below_micros);
-        self.count(at / self.slice_millis, Observed { frames: 1, slow });
+        self.count(at / self.slice, Observed { frames: 1, slow });
     }
 
     pub(super) fn fold(&mut self, other: &Self) {
@@ -80,7 +82,7 @@ impl Window {
 
     /// What fell into the window that ends `at`.
     pub(super) fn read(&self, at: u64) -> Observed {
-        let now = at / self.slice_millis;
+        let now = at / self.slice;
         let mut sum = Observed::default();
         for (number, kept) in &self.slices {
             if number + SLICES as u64 > now {
@@ -105,12 +107,6 @@ impl Window {
     }
 }
 
-/// Milliseconds from `base` to `now`.
-pub(super) fn millis_since(base: Instant, now: Instant) -> u64 {
-    let since = now.saturating_duration_since(base);
-    since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_millis()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,28 +121,32 @@ mod tests {
         Window::new(0, &objective)
     }
 
+    fn millis(millis: u64) -> u64 {
+        (millis * 1000) >> TICK_BITS
+    }
+
     #[test]
     fn what_is_older_than_the_window_is_forgotten() {
         let mut window = window();
-        window.add(0, 500_000);
-        window.add(5_000, 500_001);
-        window.add(299_999, 1);
-        assert_eq!(window.read(299_999), Observed { frames: 3, slow: 1 });
-        assert_eq!(window.read(300_000), Observed { frames: 1, slow: 0 });
+        window.add(millis(0), 500_000);
+        window.add(millis(5_000), 500_001);
+        window.add(millis(299_999), 1);
+        assert_eq!(window.read(millis(299_999)), Observed { frames: 3, slow: 1 });
+        assert_eq!(window.read(millis(301_000)), Observed { frames: 1, slow: 0 });
         // The place of the first slice is taken again.
-        window.add(310_000, 1_000_000);
-        window.add(9_000, 1_000_000);
-        assert_eq!(window.read(310_000), Observed { frames: 2, slow: 1 });
-        assert_eq!(window.read(1_000_000), Observed::default());
+        window.add(millis(310_000), 1_000_000);
+        window.add(millis(9_000), 1_000_000);
+        assert_eq!(window.read(millis(310_000)), Observed { frames: 2, slow: 1 });
+        assert_eq!(window.read(millis(1_000_000)), Observed::default());
     }
 
     #[test]
     fn windows_add_up() {
         let (mut one, mut other) = (window(), window());
-        one.add(20_000, 1);
-        other.add(20_000, 900_000);
-        other.add(290_000, 1);
+        one.add(millis(20_000), 1);
+        other.add(millis(20_000), 900_000);
+        other.add(millis(290_000), 1);
         one.fold(&other);
-        assert_eq!(one.read(290_000), Observed { frames: 3, slow: 1 });
+        assert_eq!(one.read(millis(290_000)), Observed { frames: 3, slow: 1 });
     }
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{
 const STAGED: usize = 64;
 /// Bits of a sample that hold the latency, in microseconds: four and a half minutes.
 const LATENCY_BITS: u32 = 28;
+/// A tick, the unit of when a frame left, is so many bits of microseconds: about a millisecond.
+pub(super) const TICK_BITS: u32 = 10;
 const LATENCY_MAX: u64 = (1 << LATENCY_BITS) - 1;
 
 /// When a frame left, and after how long, in one word that sorts by when.
@@ -16,7 +18,7 @@ const LATENCY_MAX: u64 = (1 << LATENCY_BITS) - 1;
 pub(super) struct Sample(u64);
 
 impl Sample {
-    /// `at` is milliseconds since the start of time.
+    /// `at` is in ticks since the start of time.
     pub(super) fn new(at: u64, micros: u64) -> Self {
         Self(at << LATENCY_BITS | micros.min(LATENCY_MAX))
     }

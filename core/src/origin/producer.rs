@@ -67,6 +67,7 @@ impl OriginProducer {
             return Err(PublishError::Forbidden);
         }
         let epoch = self.origin.next_epoch.fetch_add(1, Ordering::Relaxed);
+        let base = self.origin.latencies.base(now);
         let shared = Arc::new(BroadcastShared::new(NewBroadcast {
             path: path.clone(),
             epoch,
@@ -75,7 +76,8 @@ impl OriginProducer {
             dynamic: options.dynamic,
             retention: self.origin.retention(),
             route: Route { hops: options.hops, cost: options.cost },
-            latency: self.origin.latencies.broadcast(path.clone(), now),
+            latency: self.origin.latencies.broadcast(path.clone(), base),
+            base,
             now,
         }));
         let ghost = self.claim(path, &shared, now)?;

@@ -121,15 +121,20 @@ impl TrackShared {
         &self,
         bytes: usize,
         timestamp: Timestamp,
-        received: Instant,
+        received_micros: u64,
         woken: &mut Vec<Waker>,
     ) {
         self.newest_timestamp.fetch_max(timestamp.as_micros(), Relaxed);
-        self.activity.pushed(received);
+        self.activity.pushed(received_micros);
         let held = self.held.fetch_add(as_signed(bytes + FRAME_COST), Relaxed);
         if held > as_signed(self.retention.bytes + GROUP_BYTES_MAX) {
             self.lock().relieve(self, woken);
         }
+    }
+
+    /// Microseconds since the start of time.
+    pub(crate) fn micros(&self, at: Instant) -> u64 {
+        self.activity.micros(at)
     }
 
     /// Ends the track and every group of it that is still open.

@@ -3,14 +3,10 @@
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
 };
 
 use super::{Counters, Sheet, Side, Tally, registry::RowShared};
-use crate::{
-    BroadcastInfo,
-    latency::{Lane, Reading},
-};
+use crate::{BroadcastInfo, latency::Lane};
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
 #[derive(Debug)]
@@ -136,11 +132,11 @@ impl Account {
         self.payer.lane.as_ref()
     }
 
-    /// Notes how long a frame took. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
-    pub(crate) fn note(&self, reading: Reading, received: Instant) {
+    /// Notes how long a frame took; both times are microseconds since the start of time. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
+    pub(crate) fn note(&self, now: u64, received: u64) {
         match (&self.payer.lane, &self.claimed) {
-            (Some(lane), Some(_)) => lane.stage(reading, received),
-            (Some(lane), None) => lane.record(reading, received),
+            (Some(lane), Some(_)) => lane.stage(now, received),
+            (Some(lane), None) => lane.record(now, received),
             (None, _) => {}
         }
     }

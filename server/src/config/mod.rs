@@ -5,6 +5,7 @@
 pub(crate) mod call;
 pub(crate) mod cli;
 mod error;
+mod objective;
 mod raw;
 pub(crate) mod reference;
 mod resolve;
@@ -17,7 +18,9 @@ use std::time::Duration;
 pub(crate) use cli::{Cli, Mode};
 pub(crate) use error::ConfigError;
 use moqgate_core::{Path, Secret};
+pub(crate) use objective::Objective;
 use url::Url;
+pub(crate) use value::Network;
 
 /// The architecture of one moqgate: what listens where, and with what.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
     /// Folder for what outlives a restart.
     pub(crate) data_dir: Option<PathBuf>,
+    /// Latency that is promised.
+    pub(crate) objectives: Vec<Objective>,
+    /// Where relays are whose word is taken for how many viewers are behind them.
+    pub(crate) trusted_relays: Vec<Network>,
     /// Certificate and key, PEM files; `None` is a self-signed one.
     pub(crate) tls: Option<Tls>,
     /// How long groups are kept.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::call::RawCall;
-use super::value::{Hidden, Listen, Span};
+use super::objective::RawObjective;
+use super::value::{Hidden, Listen, Network, Span};
 
 /// Everything that can be configured.
 #[derive(Debug, Default, clap::Args, Deserialize)]
@@ -47,6 +48,15 @@ pub(crate) struct Raw {
         hide_env_values = true
     )]
     pub(crate) pull: Option<Vec<RawCall>>,
+    /// Latency that is promised; may be given many times. Default: none.
+    #[arg(
+        id = "objective",
+        long = "objective",
+        env = "MOQGATE_OBJECTIVE",
+        value_name = "broadcast=PATTERN,below=TIME[,transport=NAME][,percentile=N][,window=TIME]",
+        value_delimiter = ';'
+    )]
+    pub(crate) objective: Option<Vec<RawObjective>>,
     /// Certificate and key.
     #[command(flatten)]
     pub(crate) tls: Tls,
@@ -112,6 +122,15 @@ pub(crate) struct Moq {
     /// Where MoQ listens: QUIC and WebTransport on UDP, `/certificate.sha256` on TCP. Default: `4443`.
     #[arg(id = "moq.listen", long = "moq-listen", env = "MOQGATE_MOQ_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    /// Addresses of relays whose word is taken for how many viewers are behind them; may be given many times. Everybody else is one viewer; relays that are dialled are believed. Default: none.
+    #[arg(
+        id = "moq.trust-downstream-from",
+        long = "moq-trust-downstream-from",
+        env = "MOQGATE_MOQ_TRUST_DOWNSTREAM_FROM",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(crate) trust_downstream_from: Option<Vec<Network>>,
 }
 
 /// `[srt]`
@@ -252,9 +271,10 @@ impl Raw {
             data_dir: self.data_dir.or(other.data_dir),
             push: self.push.or(other.push),
             pull: self.pull.or(other.pull),
+            objective: self.objective.or(other.objective),
             tls: self.tls.or(other.tls),
             retention: self.retention.or(other.retention),
-            moq: Moq { listen: self.moq.listen.or(other.moq.listen) },
+            moq: self.moq.or(other.moq),
             srt: self.srt.or(other.srt),
             rtmp: Rtmp { listen: self.rtmp.listen.or(other.rtmp.listen) },
             http: self.http.or(other.http),
@@ -268,6 +288,12 @@ impl Raw {
 impl Tls {
     fn or(self, other: Self) -> Self {
         first_said!(self, other, cert, key)
+    }
+}
+
+impl Moq {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, listen, trust_downstream_from)
     }
 }
 

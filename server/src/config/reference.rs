@@ -27,6 +27,13 @@ node = \"ams-1\"
 cert = \"/etc/moqgate/cert.pem\"
 key = \"/etc/moqgate/key.pem\"
 
+[[objective]]
+broadcast = \"live/**\"
+transport = \"moq\"
+percentile = 99
+below = \"500ms\"
+window = \"5m\"
+
 [srt]
 latency = \"400ms\"
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use moqgate_core::Path;
 use url::Url;
 
+use super::objective::RawObjective;
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
 use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, Usage, call};
@@ -58,6 +59,13 @@ impl Config {
             log: raw.log.unwrap_or_else(|| "info".to_owned()),
             grace: raw.grace.map_or(GRACE, |Span(grace)| grace),
             data_dir: raw.data_dir,
+            objectives: raw
+                .objective
+                .unwrap_or_default()
+                .into_iter()
+                .map(RawObjective::resolve)
+                .collect::<Result<_, _>>()?,
+            trusted_relays: raw.moq.trust_downstream_from.unwrap_or_default(),
             tls: tls(raw.tls)?,
             retention_age: raw.retention.age.map_or(RETENTION_AGE, |Span(age)| age),
             retention_bytes: raw.retention.bytes.unwrap_or(RETENTION_BYTES),

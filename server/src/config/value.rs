@@ -94,6 +94,54 @@ impl TryFrom<String> for Span {
     }
 }
 
+/// A range of addresses: `10.0.0.0/8`, or one address.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Network {
+    address: IpAddr,
+    /// Bits of it that count.
+    prefix: u32,
+}
+
+impl Network {
+    /// Whether it holds `address`. An IPv4 address that came over an IPv6 socket is itself.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
+        let leading = |a: u128, b: u128, bits: u32| {
+            a.checked_shr(bits).unwrap_or(0) == b.checked_shr(bits).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                leading(ours.to_bits().into(), theirs.to_bits().into(), u32::BITS - self.prefix)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                leading(ours.to_bits(), theirs.to_bits(), u128::BITS - self.prefix)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an address or a range such as 10.0.0.0/8");
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
+        let bits = if address.is_ipv4() { u32::BITS } else { u128::BITS };
+        let prefix = prefix.map_or(Ok(bits), str::parse).map_err(|_| wrong())?;
+        if prefix > bits { Err(wrong()) } else { Ok(Self { address, prefix }) }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// A [`Secret`] as it is read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "String")]
@@ -141,6 +189,21 @@ mod tests {
             ["", "s", "1.5s", "-1s", "10 s", "10d", "99999999999999999999s", "18446744073709551615h", "1é"]
         {
             assert!(span(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_holds_what_begins_like_it() {
+        let holds = |network: &str, address: &str| {
+            network.parse::<Network>().expect("a network").contains(address.parse().expect("an address"))
+        };
+        assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("fd00::/8", "fd12::1") && !holds("fd00::/8", "fe80::1"));
+        for wrong in ["", "10.0.0.0/33", "host/8", "::/129", "10.0.0.0/x"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong:?}");
         }
     }
 

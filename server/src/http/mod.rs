@@ -25,6 +25,7 @@ use axum::routing::{delete, get};
 use moqgate_core::Origin;
 use tokio::net::TcpListener;
 
+use crate::config::Objective;
 use crate::entrance::Refusals;
 use crate::ledger::{Rows, Status};
 use crate::readiness::Readiness;
@@ -54,6 +55,8 @@ pub(crate) struct Api {
     pub(crate) bound: Bound,
     /// Whether new work is welcome.
     pub(crate) readiness: Readiness,
+    /// Latency that is promised.
+    pub(crate) objectives: Arc<[Objective]>,
     /// Whether metrics carry broadcast and session labels.
     pub(crate) metrics_per_broadcast: bool,
 }

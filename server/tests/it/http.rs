@@ -20,7 +20,7 @@ fn an_idle_gateway_says_so_in_every_form() {
     assert_eq!(gateway.get("/readyz").status, 200);
     assert_eq!(gateway.get("/api/v1/broadcasts").body, r#"{"broadcasts":[]}"#);
     assert_eq!(gateway.get("/api/v1/sessions").body, r#"{"sessions":[]}"#);
-    assert_eq!(gateway.get("/api/v1/slo").body, r#"{"entries":[]}"#);
+    assert_eq!(gateway.get("/api/v1/slo").body, r#"{"entries":[],"objectives":[]}"#);
     let usage = gateway.get("/api/v1/usage?path=live/cam0");
     assert_eq!(usage.header("content-type"), "application/json");
     let usage = usage.json();

@@ -4,6 +4,7 @@
 
 mod gateways;
 mod ledger;
+mod latency;
 mod link;
 mod text;
 mod usage;
@@ -32,6 +33,7 @@ pub(super) async fn exposition(State(api): State<Api>) -> ([(HeaderName, &'stati
     let (snapshot, dropped) = api.rows.read(&api.origin);
     usage::write(&mut page, &snapshot, &dropped, api.metrics_per_broadcast);
     usage::write_sessions(&mut page, &snapshot);
+    latency::write(&mut page, &api.origin, &api.objectives, api.metrics_per_broadcast);
     link::write(&mut page, &api.origin.sessions(), api.metrics_per_broadcast);
     if api.keeps_ledger {
         ledger::write(&mut page, &api.ledger.read());

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use moqgate_core::Histogram;
+
 /// A page of metrics, one family after the other.
 #[derive(Default)]
 pub(super) struct Page(String);
@@ -37,6 +39,24 @@ impl Page {
                 "" => writeln!(self.0, "{name} {value}"),
                 labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
             };
+        }
+    }
+
+    /// Writes a family of histograms; one without any is left out.
+    pub(super) fn histograms(&mut self, name: &str, help: &str, histograms: Vec<(Labels, Histogram)>) {
+        if histograms.is_empty() {
+            return;
+        }
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (labels, histogram) in histograms {
+            for (bound, below) in histogram.buckets() {
+                let Labels(labels) = labels.clone().with("le", &bound.as_secs_f64().to_string());
+                let _ = writeln!(self.0, "{name}_bucket{{{labels}}} {below}");
+            }
+            let (Labels(bounded), Labels(labels)) = (labels.clone().with("le", "+Inf"), labels);
+            let (count, sum) = (histogram.count(), histogram.sum().as_secs_f64());
+            let _ = writeln!(self.0, "{name}_bucket{{{bounded}}} {count}");
+            let _ = writeln!(self.0, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
         }
     }
 
