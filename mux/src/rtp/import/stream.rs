@@ -99,8 +99,8 @@ impl Stream {
         while let Some(ordered) = self.queue.pop(now, config.wait_max, end) {
             self.ordered(ordered, now, clock);
         }
-        if end && self.open.is_some() {
-            self.close(now, clock);
+        if end && self.open.take().is_some() {
+            self.stats.frames_dropped += 1; // Its last packet has not come.
         }
     }
 
