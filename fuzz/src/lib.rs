@@ -18,7 +18,7 @@ use moqgate_mux::event::Event;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 30] = [
+pub const TARGETS: [Target; 31] = [
     ("flv", flv::import),
     ("moq_announce_ok", moq::announce_ok),
     ("moq_announce_request", moq::announce_request),
@@ -37,6 +37,7 @@ pub const TARGETS: [Target; 30] = [
     ("moq_track_info", moq::track_info),
     ("rtmp_amf0", rtmp::amf0),
     ("rtmp_chunks", rtmp::chunks),
+    ("rtmp_client", rtmp::client),
     ("rtmp_command", rtmp::command),
     ("rtmp_handshake", rtmp::handshake),
     ("rtmp_key", rtmp::key),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use moqgate_core::Direction;
 use moqgate_mux::flv::{Tag, TagKind};
 use moqgate_rtmp::proto::amf0::{self, Value};
 use moqgate_rtmp::proto::chunk::{ChunkReader, ChunkWriter};
 use moqgate_rtmp::proto::command::Command;
 use moqgate_rtmp::proto::handshake::{BLOCK, ServerHandshake, Step};
 use moqgate_rtmp::proto::message::Message;
+use moqgate_rtmp::session::client::{Client, ClientEvent, Wish};
 use moqgate_rtmp::session::{Event, Limits, Refusal, Session, resolve};
 
 /// C0, C1 and C2.
@@ -181,4 +183,41 @@ fn outlast(mut session: Session, mut now: Instant) {
     }
     let later = now + Duration::from_secs(3600);
     assert_eq!(session.handle_timeout(later), Ok(()), "only players may be silent");
+}
+
+/// The first byte says where the input is cut, the second whether the client publishes or plays.
+pub(crate) fn client(data: &[u8]) {
+    let Some((step, data)) = pieces(data) else { return };
+    let Some((way, data)) = data.split_first() else { return };
+    let direction = if way & 1 == 0 { Direction::Publish } else { Direction::Subscribe };
+    let (now, text) = (Instant::now(), |text: &str| text.to_owned());
+    let wish = Wish { direction, app: text("live"), tc_url: text("rtmp://host/live"), key: text("key") };
+    let mut client = Client::new(wish, Limits::default(), 1, now);
+    let (mut input, mut started) = (BytesMut::new(), false);
+    for piece in data.chunks(step) {
+        input.extend_from_slice(piece);
+        loop {
+            let outcome = client.push(&mut input, now);
+            let mut any = false;
+            while let Some(event) = client.poll() {
+                any = true;
+                match event {
+                    ClientEvent::Started(_) => {
+                        assert!(!std::mem::replace(&mut started, true), "it starts once")
+                    }
+                    ClientEvent::Tag(_) => assert!(started && direction == Direction::Subscribe),
+                    ClientEvent::Ended => assert!(started),
+                }
+            }
+            client.output();
+            if outcome.is_err() {
+                assert!(client.push(&mut input, now).is_ok() && client.poll().is_none(), "it is over");
+                return;
+            }
+            if !any {
+                break;
+            }
+        }
+    }
+    client.finish();
 }

@@ -1,5 +1,6 @@
 //! The caller: pushes a local broadcast to a remote listener, or pulls a remote one, and calls again when it ends.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +30,8 @@ use crate::stats::Link;
 const WINDOW: u32 = 8192;
 /// Endings of a connection's task: it sends one.
 const ENDINGS: usize = 2;
+/// What is pushed and has ended is sent to its end when the process stops, for at most this long.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// Socket ids and sequence numbers have 30 bits that all peers accept.
 const ID_MASK: u32 = (1 << 30) - 1;
 
@@ -192,7 +195,13 @@ impl Caller {
             link,
         };
         let line = Line::new(new, since);
-        phone.talk(line, &dock, &mut ended, shutdown).await?;
+        let stop = async {
+            shutdown.cancelled().await;
+            if self.config.way == Way::Push {
+                tokio::time::sleep(LEAVE_LIMIT).await;
+            }
+        };
+        phone.talk(line, &dock, &mut ended, stop).await?;
         Ok(since.elapsed())
     }
 
@@ -287,14 +296,15 @@ impl Phone {
         }
     }
 
-    /// Serves the connection to its end.
+    /// Serves the connection to its end, or closes it after `stop`.
     async fn talk(
         &mut self,
         mut line: Line,
         dock: &Dock,
         ended: &mut mpsc::Receiver<Ending>,
-        shutdown: &CancellationToken,
+        stop: impl Future<Output = ()>,
     ) -> Result<(), AttemptError> {
+        let mut stop = std::pin::pin!(stop);
         let metrics = Metrics::new(self.wire.local_addr()?);
         let mut payloads = Vec::new();
         loop {
@@ -308,7 +318,7 @@ impl Phone {
             }
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if !line.is_closing() => {
+                () = &mut stop, if !line.is_closing() => {
                     line.close("the server is stopping", Instant::now());
                 }
                 Some(ending) = ended.recv() => line.end(&ending, Instant::now()),

@@ -5,9 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use moqgate_core::{CallCounters, Gate, KillReason, OpenAdmission, Origin, OriginConfig, Path};
+use moqgate_rtmp::proto::amf0::Value;
+use moqgate_rtmp::proto::chunk::{ChunkReader, ChunkWriter};
+use moqgate_rtmp::proto::command::{self, Said, object};
+use moqgate_rtmp::proto::handshake::{ServerHandshake, Step};
+use moqgate_rtmp::proto::message::{Message, kind};
 use moqgate_rtmp::{Caller, CallerConfig, Config, Remote, Way};
 use rustls::ClientConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -242,4 +249,65 @@ async fn calls_over_tls_believe_one_certificate() {
     call.stop().await;
     bench.stop().await;
     far.stop().await;
+}
+
+/// A server that asks for a user as Adobe's do: the application of each `connect` goes to `seen`.
+async fn adobe(listener: tokio::net::TcpListener, seen: tokio::sync::mpsc::Sender<String>) {
+    const NEEDED: &str = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ";
+    const QUESTION: &str =
+        "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=needauth&salt=abc&challenge=chal";
+    for said in [NEEDED, QUESTION, "[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=authfailed"] {
+        let (mut stream, _) = listener.accept().await.expect("a caller");
+        let (mut handshake, mut input) = (ServerHandshake::default(), BytesMut::new());
+        let mut reader = ChunkReader::default();
+        loop {
+            match handshake.advance(&mut input, 1).expect("RTMP") {
+                Step::Reply(reply) => stream.write_all(&reply).await.expect("loopback"),
+                Step::Done => break,
+                Step::More => assert!(stream.read_buf(&mut input).await.expect("loopback") > 0),
+            }
+        }
+        let mut message = None;
+        while message.is_none() {
+            message = reader.read(&mut input).expect("legal chunks");
+            if message.is_none() {
+                assert!(stream.read_buf(&mut input).await.expect("loopback") > 0);
+            }
+        }
+        let connect = Said::parse(&message.expect("one").body, false).expect("legal values");
+        let app = connect.arguments[0].get("app").and_then(Value::as_text).expect("an application");
+        seen.send(app.to_owned()).await.expect("somebody looks");
+        let info = object([
+            ("level", Value::Text("error".to_owned())),
+            ("description", Value::Text(said.to_owned())),
+        ]);
+        let body = command::body("_error", 1.0, vec![Value::Null, info]);
+        let mut out = BytesMut::new();
+        ChunkWriter::default().write(
+            3,
+            &Message { kind: kind::COMMAND, timestamp: 0, stream: 0, body },
+            &mut out,
+        );
+        stream.write_all(&out).await.expect("loopback");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_user_is_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("rtmp://joe:s3cret@{}/live/cam0", listener.local_addr().expect("an address"));
+    let (sender, mut seen) = tokio::sync::mpsc::channel(3);
+    let mut server = JoinSet::new();
+    server.spawn(adobe(listener, sender));
+    let call = Call::start(&far(), Way::Pull, &url, "live/cam0");
+    let mut apps = Vec::new();
+    while apps.len() < 3 {
+        apps.push(
+            tokio::time::timeout(crate::bench::LIMIT, seen.recv()).await.expect("it calls").expect("a call"),
+        );
+    }
+    assert_eq!(apps[..2], ["live", "live?authmod=adobe&user=joe"]);
+    assert!(apps[2].starts_with("live?authmod=adobe&user=joe&challenge="), "{apps:?}");
+    assert_eq!(call.counters.attempts(), 1, "one call in three connections");
+    call.stop().await;
 }

@@ -3,8 +3,8 @@
 //! Labels that grow with the number of broadcasts are left out unless they were asked for.
 
 mod gateways;
-mod ledger;
 mod latency;
+mod ledger;
 mod link;
 mod text;
 mod usage;
