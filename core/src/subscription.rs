@@ -14,6 +14,9 @@ pub enum Start {
     WithinAge,
 }
 
+/// Most viewers that are told apart. The bound keeps sums from overflowing on what relays claim.
+const DOWNSTREAM_MAX: u64 = 1_000_000_000;
+
 /// What one reader asks of a track, or what all readers of a track ask together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription {
@@ -45,8 +48,18 @@ impl Subscription {
             max_age: self.max_age.max(other.max_age),
             start: self.start.merge(other.start),
             end: self.end.zip(other.end).map(|(a, b)| a.max(b)),
-            downstream: self.downstream.saturating_add(other.downstream),
+            downstream: self.downstream.saturating_add(other.downstream).min(DOWNSTREAM_MAX),
         }
+    }
+
+    /// With at least one viewer: who holds a subscription is one.
+    pub(crate) fn counted(self) -> Self {
+        Self { downstream: self.downstream.clamp(1, DOWNSTREAM_MAX), ..self }
+    }
+
+    /// The same for any number of viewers.
+    pub(crate) const fn uncounted(self) -> Self {
+        Self { downstream: 1, ..self }
     }
 }
 

@@ -98,7 +98,7 @@ impl Drop for BroadcastInfo {
 #[derive(Debug)]
 pub(crate) struct LiveTrack {
     info: Arc<BroadcastInfo>,
-    /// Whose viewers are counted; none for a producer.
+    /// What is read; none for a producer.
     watched: Option<Arc<BroadcastShared>>,
 }
 
@@ -115,15 +115,17 @@ impl LiveTrack {
         info.meter.subscriptions.open();
         if info.live_tracks.fetch_add(1, Ordering::AcqRel) == 0 {
             info.meter.activate();
-            if let Some(shared) = &watched {
-                shared.viewers.fetch_add(1, Ordering::Relaxed);
-            }
         }
         Self { info, watched }
     }
 
     pub(crate) fn info(&self) -> &Arc<BroadcastInfo> {
         &self.info
+    }
+
+    /// The same for all readers of a session, while any of them lives.
+    pub(crate) fn viewer(&self) -> ViewerId {
+        ViewerId(Arc::as_ptr(&self.info) as usize)
     }
 
     /// Where a reader notes how long its frames took.
@@ -137,12 +139,13 @@ impl Drop for LiveTrack {
         self.info.meter.subscriptions.close();
         if self.info.live_tracks.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.info.meter.deactivate();
-            if let Some(shared) = &self.watched {
-                shared.viewers.fetch_sub(1, Ordering::Relaxed);
-            }
         }
     }
 }
+
+/// One session's view of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ViewerId(usize);
 
 /// When a broadcast last moved.
 #[derive(Debug)]
@@ -215,7 +218,7 @@ pub struct BroadcastSnapshot {
     pub session: Arc<str>,
     /// When that session published it, as a time since the Unix epoch.
     pub since: Duration,
-    /// Sessions that read at least one track.
+    /// The audience: sessions that read at least one track, and where such a session is a relay's, all viewers behind it.
     pub viewers: u64,
     /// What is in it, as far as this process knows.
     pub tracks: Vec<TrackStatus>,
@@ -234,7 +237,6 @@ pub(crate) struct BroadcastShared {
     retention: Retention,
     activity: Arc<Activity>,
     pub(crate) latency: BroadcastLatency,
-    viewers: AtomicU64,
     state: Mutex<BroadcastState>,
 }
 
@@ -286,7 +288,6 @@ impl BroadcastShared {
             retention: new.retention,
             activity: Arc::new(Activity::new(new.base, new.now)),
             latency: new.latency,
-            viewers: AtomicU64::new(0),
             state: Mutex::new(BroadcastState { route: new.route, ..BroadcastState::default() }),
         }
     }
@@ -297,9 +298,27 @@ impl BroadcastShared {
             protocol: self.protocol,
             session: Arc::clone(&self.session_id),
             since: self.since,
-            viewers: self.viewers.load(Ordering::Relaxed),
+            viewers: self.audience(),
             tracks: self.lock().status.clone(),
         }
+    }
+
+    /// How many watch, here and behind relays. A session counts once, with the largest number that any of its readers
+    /// stands for: relays report track by track.
+    pub(crate) fn audience(&self) -> u64 {
+        let tracks: Vec<_> = {
+            let state = self.lock();
+            let live = state.tracks.values().filter_map(|slot| match slot {
+                Slot::Live(track) => Some(Arc::clone(track)),
+                Slot::Requested(_) => None,
+            });
+            live.collect()
+        };
+        let mut viewers = BTreeMap::new();
+        for track in tracks {
+            track.count_viewers(&mut viewers);
+        }
+        viewers.values().fold(0, |sum: u64, weight| sum.saturating_add(*weight))
     }
 
     pub(crate) fn quiet_for(&self, now: Instant) -> Duration {

@@ -148,10 +148,10 @@ impl BroadcastProducer {
         self.shared.lock().status = tracks;
     }
 
-    /// How many sessions read at least one track.
+    /// How many watch, here and behind relays.
     #[must_use]
     pub fn viewers(&self) -> u64 {
-        self.shared.viewers.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.audience()
     }
 
     /// Waits until another publisher has taken the path over.

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{End, TrackError, TrackInfo, TrackShared, TrackState};
+use super::{Demand, End, TrackError, TrackInfo, TrackShared, TrackState};
 use crate::{
     GroupConsumer, Start, Subscription, Timestamp,
     broadcast::LiveTrack,
@@ -20,7 +20,7 @@ use crate::{
 pub struct TrackConsumer {
     shared: Arc<TrackShared>,
     payer: Arc<Payer>,
-    _live: LiveTrack,
+    live: LiveTrack,
     /// Arrival number of the next group to look at.
     cursor: u64,
     /// Arrival number of the first group that came after the reader.
@@ -39,13 +39,13 @@ impl TrackConsumer {
         let (cursor, floor, joined, reader) = {
             let mut state = shared.lock();
             let (cursor, floor) = state.start(&shared, subscription);
-            let reader = state.enlist(subscription);
+            let reader = state.enlist(Demand { viewer: live.viewer(), subscription });
             state.waiting_producer.take(&mut woken);
             (cursor, floor, state.next_arrival(), reader)
         };
         wake_all(&mut woken);
         let payer = Payer::reader(Arc::clone(live.info()), live.lane());
-        Self { shared, payer, _live: live, cursor, joined, floor, subscription, reader, seat: None }
+        Self { shared, payer, live, cursor, joined, floor, subscription, reader, seat: None }
     }
 
     /// What does not change while the track lives.
@@ -67,7 +67,7 @@ impl TrackConsumer {
         {
             let mut state = self.shared.lock();
             if let Some(reader) = state.readers.get_mut(self.reader) {
-                *reader = Some(subscription);
+                *reader = Some(Demand { viewer: self.live.viewer(), subscription });
             }
             state.waiting_producer.take(&mut woken);
         }
@@ -177,14 +177,14 @@ impl TrackState {
         self.groups.get(index).cloned()
     }
 
-    fn enlist(&mut self, subscription: Subscription) -> usize {
+    fn enlist(&mut self, demand: Demand) -> usize {
         let free = self.readers.iter().position(Option::is_none);
         let index = free.unwrap_or_else(|| {
             self.readers.push(None);
             self.readers.len() - 1
         });
         if let Some(reader) = self.readers.get_mut(index) {
-            *reader = Some(subscription);
+            *reader = Some(demand);
         }
         index
     }

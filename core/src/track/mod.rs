@@ -4,7 +4,7 @@ mod consumer;
 mod producer;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
@@ -18,7 +18,7 @@ pub use producer::{CreateGroupError, TrackClosed, TrackProducer};
 
 use crate::{
     StreamCode, Subscription, Timestamp,
-    broadcast::Activity,
+    broadcast::{Activity, ViewerId},
     group::{FRAME_COST, GROUP_BYTES_MAX, GroupShared},
     waiters::{Waiters, wake_all},
 };
@@ -92,9 +92,16 @@ struct TrackState {
     /// No group at or past this sequence will come.
     end_sequence: Option<u64>,
     end: Option<End>,
-    readers: Vec<Option<Subscription>>,
+    readers: Vec<Option<Demand>>,
     waiting_readers: Waiters,
     waiting_producer: Waiters,
+}
+
+/// What one reader asks for.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    viewer: ViewerId,
+    subscription: Subscription,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +158,14 @@ impl TrackShared {
             state.wake_everyone(&mut woken);
         }
         wake_all(&mut woken);
+    }
+
+    /// Adds the largest number of viewers that a reader of each session stands for: one, where it says none.
+    pub(crate) fn count_viewers(&self, viewers: &mut BTreeMap<ViewerId, u64>) {
+        for demand in self.lock().readers.iter().flatten() {
+            let weight = viewers.entry(demand.viewer).or_default();
+            *weight = (*weight).max(demand.subscription.downstream).max(1);
+        }
     }
 
     /// Whether the track has ended, cleanly or not.

@@ -115,14 +115,24 @@ impl TrackProducer {
         self.shared.lock().subscription()
     }
 
-    /// Waits until [`subscription`](Self::subscription) differs from what this returned last (at first: `None`), or
-    /// the track has ended, in which case it is `None`.
+    /// Waits until [`subscription`](Self::subscription) differs, in more than the number of viewers, from what this
+    /// returned last (at first: `None`), or the track has ended, in which case it is `None`.
     pub async fn subscription_changed(&mut self) -> Option<Subscription> {
+        self.demand_changed(None).await
+    }
+
+    /// As [`subscription_changed`](Self::subscription_changed); also returns when the sum of the viewers is not `told`.
+    ///
+    /// The sum changes with every viewer. Whoever passes it on says here what it said last, and leaves it out for as
+    /// long as it does not want to say anything.
+    pub async fn demand_changed(&mut self, told: Option<u64>) -> Option<Subscription> {
         let Self { shared, seen, seat, .. } = self;
         poll_fn(|cx| {
             let mut state = shared.lock();
             let current = if state.end.is_some() { None } else { state.subscription() };
-            if current == *seen && state.end.is_none() {
+            let same = current.map(Subscription::uncounted) == seen.map(Subscription::uncounted);
+            let counted = current.zip(told).is_none_or(|(current, told)| current.downstream == told);
+            if same && counted && state.end.is_none() {
                 state.waiting_producer.park(seat, cx.waker());
                 return Poll::Pending;
             }
@@ -191,6 +201,7 @@ impl TrackShared {
 
 impl super::TrackState {
     fn subscription(&self) -> Option<Subscription> {
-        self.readers.iter().flatten().copied().reduce(Subscription::merge)
+        let wanted = self.readers.iter().flatten().map(|demand| demand.subscription.counted());
+        wanted.reduce(Subscription::merge)
     }
 }

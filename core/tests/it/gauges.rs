@@ -97,3 +97,50 @@ async fn a_row_is_pruned_only_when_nobody_can_write_to_it_and_comes_back_as_anot
     assert_eq!(row.ingress.bytes, 0);
     assert!(row.segment > gone[0].segment);
 }
+
+#[tokio::test]
+async fn the_audience_includes_viewers_behind_relays() {
+    let rig = Rig::new();
+    let (_session, broadcast) = rig.publish(1, "cam").await;
+    let (_video, _audio) = (track(&broadcast, "video"), track(&broadcast, "audio"));
+    let (leaf, relay) = (rig.session(Protocol::Srt, 2).await, rig.session(Protocol::Moq, 3).await);
+    let weight = |downstream| Subscription { downstream, ..Subscription::default() };
+    let leaf = leaf.consumer().consume(&at("cam")).unwrap();
+    let relay = relay.consumer().consume(&at("cam")).unwrap();
+    let leaf = leaf.subscribe("video", weight(1)).await.unwrap();
+    let mut video = relay.subscribe("video", weight(3)).await.unwrap();
+    let audio = relay.subscribe("audio", weight(5)).await.unwrap();
+    assert_eq!(broadcast.viewers(), 6, "a relay's tracks are watched by the same people");
+    assert_eq!(rig.origin().broadcasts()[0].viewers, 6);
+    video.update(weight(9));
+    assert_eq!(broadcast.viewers(), 10);
+    drop(video);
+    assert_eq!(broadcast.viewers(), 6);
+    drop(audio);
+    assert_eq!(broadcast.viewers(), 1);
+    let held = relay.subscribe("video", weight(0)).await.unwrap();
+    assert_eq!(broadcast.viewers(), 2, "a subscription with nobody behind it reads as one");
+    drop((held, leaf));
+    assert_eq!(broadcast.viewers(), 0);
+}
+
+#[tokio::test]
+async fn another_viewer_is_no_other_demand_unless_that_is_asked_for() {
+    let rig = Rig::new();
+    let (_session, broadcast) = rig.publish(1, "cam").await;
+    let mut video = track(&broadcast, "video");
+    let session = rig.session(Protocol::Moq, 2).await;
+    let watched = session.consumer().consume(&at("cam")).unwrap();
+    let first = watched.subscribe("video", Subscription::default()).await.unwrap();
+    assert_eq!(video.subscription_changed().await.unwrap().downstream, 1);
+    let second = watched.subscribe("video", Subscription::default()).await.unwrap();
+    let nothing = tokio::time::timeout(std::time::Duration::ZERO, video.subscription_changed()).await;
+    assert!(nothing.is_err(), "the second viewer wants the same");
+    assert_eq!(video.demand_changed(Some(1)).await.unwrap().downstream, 2);
+    let nothing = tokio::time::timeout(std::time::Duration::ZERO, video.demand_changed(Some(2))).await;
+    assert!(nothing.is_err(), "that was told");
+    drop(second);
+    assert_eq!(video.demand_changed(Some(2)).await.unwrap().downstream, 1);
+    drop(first);
+    assert_eq!(video.demand_changed(Some(1)).await, None);
+}

@@ -67,6 +67,7 @@ pub(crate) async fn connect(url: &Url, config: &DialConfig, hop: u64) -> Result<
     let mut ours = Setup::default();
     ours.set_probe(ProbeSupport::Report);
     ours.set_hop(hop);
+    ours.set_downstream();
     if established.session.transport() == "quic" {
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         ours.set_path(&format!("{}{query}", url.path()));

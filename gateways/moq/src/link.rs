@@ -25,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) counters: Arc<Counters>,
     /// Where the peer asked to reconnect, once it asked to leave; empty is the same place.
     pub(crate) goaway: watch::Sender<Option<String>>,
+    /// Whether the peer's word is taken for how many viewers are behind it.
+    trusted: bool,
 }
 
 impl Link {
@@ -47,7 +49,13 @@ impl Link {
             producer: core.publisher(),
             counters: counters.clone(),
             goaway: watch::Sender::new(None),
+            trusted: core.grant().relay,
         }
+    }
+
+    /// How many viewers a subscription of the peer's counts as.
+    pub(crate) fn viewers(&self, downstream: u64) -> u64 {
+        if self.trusted { downstream } else { 1 }
     }
 
     /// A path of the peer's as one of the origin's. `None` if it is none: too long, too deep, control characters.

@@ -257,6 +257,7 @@ impl Host {
         let mut ours = Setup::default();
         ours.set_probe(ProbeSupport::Report);
         ours.set_hop(self.gate.origin().hop_id());
+        ours.set_downstream();
         let target = match handshake::exchange(&mut established, version, &ours, self.patience).await {
             Ok(setup) => target
                 .map_or_else(|| Target::from_setup(&setup), Ok)

@@ -115,10 +115,7 @@ pub(crate) async fn run(
 
 /// Who is ended from outside must not take it for a clean end, and come back at once.
 fn killed_code(reason: KillReason) -> SessionCode {
-    match reason {
-        KillReason::TakenOver => SessionCode::NO_ERROR,
-        _ => SessionCode::UNAUTHORIZED,
-    }
+    if reason == KillReason::TakenOver { SessionCode::NO_ERROR } else { SessionCode::UNAUTHORIZED }
 }
 
 struct Driver {
@@ -148,6 +145,7 @@ impl Driver {
             origin: link.producer.clone(),
             root: link.root.clone(),
             cost: link.peer.cost(),
+            counts_viewers: link.peer.downstream(),
             tasks,
         });
         let work = FuturesUnordered::new();

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use moqgate_core::{
     BroadcastConsumer, GroupConsumer, Path, Start, Subscription, Timestamp, TrackConsumer, TrackError,
 };
@@ -20,7 +21,9 @@ use super::in_flight::{Fate, Feeding, InFlight};
 use super::outbox::Outbox;
 use crate::link::Link;
 use crate::transport::{ReadFault, Reader, SendStream, SessionLost};
-use crate::wire::{Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version, stream_code};
+use crate::wire::{
+    DecodeError, Message as _, Subscribe, SubscribeReply, SubscribeUpdate, Terms, Version, stream_code,
+};
 
 /// Groups of one subscription under way at once: ten seconds of audio frames. Once they are blocked, one more costs the
 /// oldest of them.
@@ -33,7 +36,7 @@ const AGE_CHECK: Duration = Duration::from_millis(100);
 
 /// Answers one SUBSCRIBE until the track or the subscription ends.
 pub(crate) async fn serve(link: &Link, reply: SendStream, mut request: Reader) {
-    let mut asked = match request.message::<Subscribe>().await {
+    let mut asked = match request.item(decode_subscribe).await {
         Ok(Some(asked)) => asked,
         Ok(None) => return reply.reset(stream_code::CANCELLED),
         Err(fault) => return super::refuse_unreadable(reply, fault, stream_code::CANCELLED),
@@ -68,7 +71,7 @@ async fn wait_for_track(
     request: &mut Reader,
 ) -> Result<Result<TrackConsumer, TrackError>, Leaving> {
     loop {
-        let subscription = subscription(link.version, &asked.terms);
+        let subscription = subscription(link, &asked.terms);
         tokio::select! {
             biased;
             track = broadcast.subscribe(&asked.track, subscription) => return Ok(track),
@@ -77,7 +80,24 @@ async fn wait_for_track(
     }
 }
 
-fn subscription(version: Version, terms: &Terms) -> Subscription {
+/// We say in our SETUP that we read audience counts, where there is one.
+fn decode_subscribe(buf: &mut BytesMut, version: Version) -> Result<Option<Subscribe>, DecodeError> {
+    if version.has_setup() {
+        Subscribe::decode_extended(buf, version)
+    } else {
+        Subscribe::decode(buf, version)
+    }
+}
+
+fn decode_update(buf: &mut BytesMut, version: Version) -> Result<Option<SubscribeUpdate>, DecodeError> {
+    match version.has_setup() {
+        true => SubscribeUpdate::decode_extended(buf, version),
+        false => SubscribeUpdate::decode(buf, version),
+    }
+}
+
+fn subscription(link: &Link, terms: &Terms) -> Subscription {
+    let version = link.version;
     let start = match terms.range.start {
         // A floor of 0 rules nothing out. On 06 that is the same as none, unless it places a frame.
         Some(0) if !version.has_frame_bounds() => Start::WithinAge,
@@ -90,7 +110,7 @@ fn subscription(version: Version, terms: &Terms) -> Subscription {
         max_age: terms.max_age,
         start,
         end: terms.range.end,
-        downstream: terms.downstream,
+        downstream: link.viewers(terms.downstream),
     }
 }
 
@@ -112,7 +132,7 @@ impl Leaving {
 }
 
 async fn next_change(request: &mut Reader) -> Result<Terms, Leaving> {
-    match request.message::<SubscribeUpdate>().await {
+    match request.item(decode_update).await {
         Ok(Some(SubscribeUpdate(terms))) => Ok(terms),
         Ok(None) => Err(Leaving::Politely),
         Err(ReadFault::Reset(code)) => Err(Leaving::With(code)),
@@ -176,7 +196,7 @@ impl<'a> Feed<'a> {
     /// The bounds of a running subscription move at their end only; its start has happened.
     fn update(&mut self, terms: Terms) {
         let start = self.track.subscription().start;
-        self.track.update(Subscription { start, ..subscription(self.link.version, &terms) });
+        self.track.update(Subscription { start, ..subscription(self.link, &terms) });
         self.terms = terms;
         self.feeding.priority = terms.priority;
         self.ended = None;

@@ -73,15 +73,21 @@ impl Feed {
         })
     }
 
-    /// Asks for something else.
-    pub(super) async fn update(&mut self, terms: Terms) {
+    /// What is asked for.
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Asks for something else. `false`: that was asked for already.
+    pub(super) async fn update(&mut self, terms: Terms) -> bool {
         if terms == self.terms {
-            return;
+            return false;
         }
         self.terms = terms;
         if let Some(request) = &mut self.request {
             let _stopped = request.write(SubscribeUpdate(terms).to_bytes(self.version)).await;
         }
+        true
     }
 
     /// Waits for what happens next. Cancel safe.

@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) root: Path,
     /// Price of pulling from the peer: its SETUP says it, 1 if it does not.
     pub(crate) cost: u64,
+    /// Whether the peer takes the number of viewers in a subscription: its SETUP says so. Others reject it.
+    pub(crate) counts_viewers: bool,
     /// Where the tasks of broadcasts run.
     pub(crate) tasks: TaskTracker,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moqgate_core::{Cost, Start, Subscription};
 
-use crate::wire::{self, HOPS_MAX, Range, Terms, VARINT_MAX};
+use crate::wire::{self, DOWNSTREAM_MAX, HOPS_MAX, Range, Terms, VARINT_MAX};
 
 /// Least maximum age that we ask for. Released publishers leave out every group of a burst but the newest at 0, and
 /// live viewers ask for 0; how old a group a viewer gets is decided where it is sent to the viewer.
@@ -55,7 +55,9 @@ impl Route {
 ///
 /// The end stays open: a released relay neither ends nor answers a subscription that has run out of its range, so
 /// readers with an end are ended here, by the first group past it.
-pub(super) fn terms(subscription: Subscription) -> Terms {
+///
+/// `counted`: the peer is told how many viewers there are.
+pub(super) fn terms(subscription: Subscription, counted: bool) -> Terms {
     let start = match subscription.start {
         Start::From(sequence) => Some(sequence),
         Start::Latest | Start::WithinAge => None,
@@ -65,7 +67,7 @@ pub(super) fn terms(subscription: Subscription) -> Terms {
         ordered: 0,
         max_age: subscription.max_age.max(MAX_AGE_MIN),
         range: Range { start, ..Range::default() },
-        downstream: 1,
+        downstream: if counted { subscription.downstream.clamp(1, DOWNSTREAM_MAX) } else { 1 },
     }
 }
 
@@ -115,10 +117,12 @@ mod tests {
     #[test]
     fn readers_are_served_together() {
         let wanted = Subscription { start: Start::From(0), end: Some(9), ..Subscription::default() };
-        assert_eq!(terms(wanted).range, Range { start: Some(0), ..Range::default() });
-        assert_eq!(terms(wanted).max_age, MAX_AGE_MIN);
+        assert_eq!(terms(wanted, true).range, Range { start: Some(0), ..Range::default() });
+        assert_eq!(terms(wanted, true).max_age, MAX_AGE_MIN);
         let wanted = Subscription { max_age: Duration::from_secs(9), start: Start::From(4), ..wanted };
-        assert_eq!(terms(wanted).max_age, Duration::from_secs(9));
-        assert_eq!(terms(wanted).range.start, Some(4));
+        assert_eq!(terms(wanted, true).max_age, Duration::from_secs(9));
+        assert_eq!(terms(wanted, true).range.start, Some(4));
+        let crowd = Subscription { downstream: 7, ..wanted };
+        assert_eq!((terms(crowd, true).downstream, terms(crowd, false).downstream), (7, 1));
     }
 }

@@ -32,6 +32,10 @@ const STRAGGLERS_MAX: Duration = Duration::from_secs(1);
 const RESUME_WAIT: Duration = Duration::from_millis(200);
 const RESUMES_MAX: u32 = 3;
 
+/// How long nothing is said about a subscription after something was: viewers who come and go within it cost the peer
+/// no message, and then it is told how many there are.
+const UPDATE_SPACING: Duration = Duration::from_secs(1);
+
 /// The finest timescale of the model.
 const TIMESCALE_MAX: u64 = 1_000_000;
 
@@ -58,8 +62,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, broadcast: &str, request: TrackR
         max_age: info.max_age,
     });
     let Ok(producer) = accepted else { return };
-    let track =
-        Served { shared, broadcast, name, timescale: info.timescale, feed: None, timer: None, resumes: 0 };
+    let track = Served {
+        shared,
+        broadcast,
+        name,
+        timescale: info.timescale,
+        feed: None,
+        timer: None,
+        quiet_until: None,
+        resumes: 0,
+    };
     track.run(producer).await;
 }
 
@@ -103,6 +115,8 @@ struct Served<'a> {
     timescale: u64,
     feed: Option<Feed>,
     timer: Option<(Timer, tokio::time::Instant)>,
+    /// Set by an update of the subscription: no other is sent before then.
+    quiet_until: Option<tokio::time::Instant>,
     resumes: u32,
 }
 
@@ -131,7 +145,7 @@ impl Served<'_> {
     async fn run(mut self, mut track: TrackProducer) {
         self.set(Timer::Linger, LINGER);
         let ending = loop {
-            let timer = self.timer.map(|(_, at)| at);
+            let (timer, quiet_until, told) = (self.timer.map(|(_, at)| at), self.quiet_until, self.told());
             tokio::select! {
                 biased;
                 // 1. What the peer sends.
@@ -139,7 +153,7 @@ impl Served<'_> {
                     break ending;
                 },
                 // 2. What readers want.
-                wanted = track.subscription_changed() => match wanted {
+                wanted = track.demand_changed(told) => match wanted {
                     None if track.is_closed() => break Ending::Unwanted,
                     wanted => self.demand(wanted).await,
                 },
@@ -147,6 +161,10 @@ impl Served<'_> {
                 () = sleep_until(timer) => if let Some(ending) = self.expire(&track).await {
                     break ending;
                 },
+                () = sleep_until(quiet_until) => {
+                    self.quiet_until = None;
+                    self.update(track.subscription()).await;
+                }
             }
         };
         match ending {
@@ -178,19 +196,42 @@ impl Served<'_> {
         if self.waits_for(Timer::Finish) {
             return;
         }
-        let Some(wanted) = wanted else { return self.set(Timer::Linger, LINGER) };
+        let Some(wanted) = wanted else {
+            self.set(Timer::Linger, LINGER);
+            return self.update(None).await;
+        };
         if self.waits_for(Timer::Resume) {
             return;
         }
         self.timer = None;
-        let terms = terms(wanted);
-        match &mut self.feed {
-            Some(feed) => feed.update(terms).await,
-            None => self.subscribe(terms).await,
+        match &self.feed {
+            Some(_) => self.update(Some(wanted)).await,
+            None => self.subscribe(wanted).await,
         }
     }
 
-    async fn subscribe(&mut self, terms: wire::Terms) {
+    /// How many viewers the peer believes there are, as long as that may be corrected.
+    fn told(&self) -> Option<u64> {
+        let counts = self.shared.link.counts_viewers && self.quiet_until.is_none();
+        self.feed.as_ref().filter(|_| counts && self.timer.is_none()).map(|feed| feed.terms().downstream)
+    }
+
+    /// Tells the peer what is wanted now, once it may be told. A subscription that is only held stands for one viewer.
+    async fn update(&mut self, wanted: Option<Subscription>) {
+        let counted = self.shared.link.counts_viewers;
+        let Some(feed) = self.feed.as_mut().filter(|_| self.quiet_until.is_none()) else { return };
+        let terms = match wanted {
+            Some(wanted) => terms(wanted, counted),
+            None => wire::Terms { downstream: 1, ..feed.terms() },
+        };
+        if feed.update(terms).await {
+            self.quiet_until = Some(tokio::time::Instant::now() + UPDATE_SPACING);
+        }
+    }
+
+    async fn subscribe(&mut self, wanted: Subscription) {
+        let terms = terms(wanted, self.shared.link.counts_viewers);
+        self.quiet_until = None;
         self.feed = Feed::open(self.shared, self.broadcast, &self.name, terms).await;
         if let Some(feed) = &self.feed {
             tracing::debug!(broadcast = self.broadcast, track = %self.name, id = feed.id(), "subscribed");
@@ -205,7 +246,7 @@ impl Served<'_> {
             // Somebody came back this very moment; the change is about to be seen.
             (Timer::Linger, Some(_)) => None,
             (Timer::Resume, Some(wanted)) => {
-                self.subscribe(terms(wanted)).await;
+                self.subscribe(wanted).await;
                 None
             }
         }

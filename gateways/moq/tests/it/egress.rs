@@ -53,7 +53,7 @@ async fn refusals_carry_the_code_that_fits() {
         ("TRACK of no track", format!("06 06 03{cam} 01 7a"), 0x33),
         ("FETCH of no broadcast", format!("03 0a 03{missing} 01{v} 00 00 00 00"), 0x36),
         ("FETCH of the future", format!("03 0a 03{cam} 01{v} 00 09 00 00"), 0x33),
-        ("SUBSCRIBE too long", format!("02 0e 00 03{cam} 01{v} 00 00 0000 0000 00"), 0x1),
+        ("SUBSCRIBE too long", format!("02 0f 00 03{cam} 01{v} 00 00 0000 0000 00 00"), 0x1),
         ("TRACK too long", format!("06 07 03{cam} 01{v} 00"), 0x1),
         ("ANNOUNCE too long", "01 02 00 07".into(), 0x1),
         ("FETCH 4..2", format!("03 0a 03{cam} 01{v} 00 00 04 03"), 0x1),

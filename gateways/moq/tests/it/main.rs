@@ -1,5 +1,6 @@
 //! Listener, dialer and scripted peers over loopback.
 
+mod downstream;
 mod egress;
 mod golden;
 mod ingest;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use moqgate_moq::wire::{
-    AnnounceOk, AnnounceRequest, Announcement, BidiType, FrameHeads, GroupHead, Message, Route, Setup,
-    Subscribe, SubscribeReply, Track, TrackInfo, UniType, Version, take_type,
+    AnnounceOk, AnnounceRequest, Announcement, BidiType, DecodeError, FrameHeads, GroupHead, Message, Route,
+    Setup, Subscribe, SubscribeReply, Track, TrackInfo, UniType, Version, take_type,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -192,6 +192,19 @@ impl Stream {
         loop {
             if let Some(message) = M::decode(&mut self.buffer, self.version).expect("valid") {
                 return message;
+            }
+            self.fill().await.expect("a message");
+        }
+    }
+
+    /// As [`Stream::message`], with a decoder of its own.
+    pub(crate) async fn item<T>(
+        &mut self,
+        decode: impl Fn(&mut BytesMut, Version) -> Result<Option<T>, DecodeError>,
+    ) -> T {
+        loop {
+            if let Some(item) = decode(&mut self.buffer, self.version).expect("valid") {
+                return item;
             }
             self.fill().await.expect("a message");
         }

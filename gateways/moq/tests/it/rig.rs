@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use moqgate_core::usage::{Row, Totals};
 use moqgate_core::{
-    BroadcastProducer, Credential, Direction, Forwarded, Frame, FrameSink, Gate, Grant, GroupConsumer,
-    Identity, OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions, Request, Session,
-    Timestamp, TrackConsumer, TrackInfo, TrackProducer,
+    Admission, AdmissionFuture, BroadcastProducer, Credential, Direction, Forwarded, Frame, FrameSink, Gate,
+    Grant, GroupConsumer, Identity, OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions,
+    Request, Session, Timestamp, TrackConsumer, TrackInfo, TrackProducer,
 };
 use moqgate_moq::wire::Version;
 use moqgate_moq::{CertificateHash, Config, DialConfig, Dialer, Listener, Metrics, Trust};
@@ -41,6 +41,29 @@ pub(crate) fn path(text: &str) -> Path {
 
 pub(crate) fn gate(hop_id: u64) -> Gate {
     Gate::new(Origin::new(OriginConfig { hop_id, ..OriginConfig::default() }), Arc::new(OpenAdmission))
+}
+
+/// Lets everybody in, and believes what relays say of viewers behind them.
+struct Trusting;
+
+impl Admission for Trusting {
+    fn admit<'a>(&'a self, request: &'a Request) -> AdmissionFuture<'a> {
+        Box::pin(async move {
+            let mut grant = OpenAdmission.admit(request).await?;
+            grant.relay = true;
+            Ok(grant)
+        })
+    }
+}
+
+pub(crate) fn trusting_gate(hop_id: u64) -> Gate {
+    Gate::new(Origin::new(OriginConfig { hop_id, ..OriginConfig::default() }), Arc::new(Trusting))
+}
+
+/// The audience of a broadcast as the API shows it.
+pub(crate) fn viewers(gate: &Gate, name: &str) -> Option<u64> {
+    let all = gate.origin().broadcasts();
+    all.into_iter().find(|broadcast| broadcast.path.as_str() == name).map(|broadcast| broadcast.viewers)
 }
 
 /// A session of another protocol on the same origin: an encoder, or a viewer.

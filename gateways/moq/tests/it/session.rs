@@ -60,8 +60,9 @@ async fn our_setup_comes_first_and_requests_wait_for_the_peers() {
     let encoder = local(&server.gate, Protocol::Srt);
     let _broadcast = publish(&encoder, "cam");
     let quic = connect(server.address, Version::Lite06).await;
-    // Probe 1 and hop 11, without being asked.
-    assert_eq!(next_uni(&quic).await, ("0107 02 010101 05010b".replace(' ', ""), Ended::Fin));
+    // Probe 1, hop 11 and that viewers may be counted, without being asked.
+    let ours = "010d 03 010101 05010b 9d7665770101".replace(' ', "");
+    assert_eq!(next_uni(&quic).await, (ours, Ended::Fin));
     let (_announce, mut reply) = bi(&quic, "010100").await;
     // A group before SETUP is refused and harms nothing.
     let group = uni(&quic, "0003000000", false).await;
