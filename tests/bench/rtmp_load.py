@@ -57,9 +57,17 @@ def reachable(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def threads(process, file):
+    return [(task / file).read_text() for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()]
+
+
 def switches(process):
-    status = pathlib.Path(f"/proc/{process.pid}/task")
-    return sum(int(n) for task in status.iterdir() for n in re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text()))
+    return sum(int(number) for text in threads(process, "status") for number in re.findall(r"ctxt_switches:\s+(\d+)", text))
+
+
+def cpu_seconds(process):
+    """As the scheduler counts it: work of microseconds falls between the ticks that make /proc/PID/stat."""
+    return sum(int(text.split()[0]) for text in threads(process, "schedstat")) / 1e9
 
 
 def measure(name, process, address, clip, count, seconds):
@@ -72,11 +80,11 @@ def measure(name, process, address, clip, count, seconds):
     if not hasattr(line, "group"):
         sys.exit(f"the load ended: {said()}")
     time.sleep(WARM_UP)
-    before, began, load_before, switched = rig.cpu_seconds(process), time.monotonic(), rig.cpu_seconds(load), switches(process)
+    before, began, load_before, switched = cpu_seconds(process), time.monotonic(), cpu_seconds(load), switches(process)
     time.sleep(seconds)
     took = time.monotonic() - began
-    share = (rig.cpu_seconds(process) - before) / took * 100
-    generator = (rig.cpu_seconds(load) - load_before) / took * 100
+    share = (cpu_seconds(process) - before) / took * 100
+    generator = (cpu_seconds(load) - load_before) / took * 100
     switched = (switches(process) - switched) / took
     grown = rig.resident_mib(process) - empty
     load.wait()

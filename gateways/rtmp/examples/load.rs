@@ -1,10 +1,10 @@
 //! Many RTMP publishers from one thread, at the pace of the media: a load for `tests/bench/rtmp_load.py`.
 //!
-//! usage: `load HOST:PORT FILE.flv PUBLISHERS SECONDS`, or `load HOST:PORT - CONNECTIONS SECONDS`
+//! usage: `load HOST:PORT FILE.flv PUBLISHERS SECONDS`
 //!
 //! Every publisher sends the tags of the file over and over as `live/cam0`, `live/cam1` and so on, each shifted against
-//! the others, one write per tag as encoders do. `-` in place of a file opens connections that say nothing. A line
-//! `publishing` says that all are accepted; at the end comes how late the writes were.
+//! the others, one write per tag as encoders do. A line `publishing` says that all are accepted; at the end comes how
+//! late the writes were.
 
 #![expect(clippy::unwrap_used, reason = "a tool for measuring has nobody to report to but its caller")]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
@@ -29,39 +29,15 @@ const READ_EVERY: usize = 200;
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     let [_, address, file, count, seconds] = &arguments[..] else {
-        println!("usage: load HOST:PORT FILE.flv|- COUNT SECONDS");
+        println!("usage: load HOST:PORT FILE.flv PUBLISHERS SECONDS");
         return;
     };
     let (address, count) = (address.parse().unwrap(), count.parse().unwrap());
     let time = Duration::from_secs(seconds.parse().unwrap());
-    if file == "-" {
-        return idle(address, count, time);
-    }
     let clip = Clip::read(file);
     let mut publishers: Vec<_> = (0..count).map(|number| Publisher::open(address, number, &clip)).collect();
     println!("publishing {count} {} kbit/s", clip.bytes as u128 * 8 / clip.length.as_millis());
     run(&mut publishers, &clip, time);
-}
-
-/// Holds connections that say nothing, and counts how many the server closes.
-fn idle(address: SocketAddr, count: usize, time: Duration) {
-    let mut open = Vec::new();
-    for _ in 0..count {
-        if let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
-            stream.set_nonblocking(true).unwrap();
-            open.push(stream);
-        }
-    }
-    println!("idle {}", open.len());
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
-    let held = open.iter().filter(|stream| {
-        let mut stream = *stream;
-        matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
-    });
-    println!("held {} of {count}", held.count());
 }
 
 /// What is repeated.

@@ -1,5 +1,6 @@
 //! Peers that mean harm: they are cut off, with a reason, and nobody else notices.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,8 +11,9 @@ use moqgate_rtmp::proto::message::kind;
 use moqgate_rtmp::session::Limits;
 use moqgate_rtmp::{Config, Turned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
-use crate::bench::{Bench, LIMIT};
+use crate::bench::{Bench, Client, LIMIT};
 
 /// Waits for the end of a connection.
 async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
@@ -136,4 +138,79 @@ async fn talk_before_publishing_is_bounded() {
     closed(&mut client.stream).await;
     failed(&bench, "flood", 1).await;
     bench.stop().await;
+}
+
+#[tokio::test]
+async fn one_place_that_fills_its_share_shuts_nobody_else_out() {
+    let config = Config { max_pending: 16, max_pending_per_place: 8, ..Config::default() };
+    let bench = Bench::with(config, OpenAdmission);
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(bench.socket().await);
+    }
+    bench.until("it has its share", |bench| bench.metrics.turned(Turned::Pending) >= 12).await;
+    let elsewhere = TcpSocket::new_v4().expect("a socket");
+    elsewhere.bind(SocketAddr::from(([127, 0, 0, 2], 0))).expect("loopback has many addresses");
+    let mut client = Client::new(elsewhere.connect(bench.address).await.expect("the listener listens")).await;
+    assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
+    drop(idle);
+    bench.until("only the publisher is left", |bench| bench.metrics.live() == 1).await;
+    bench.stop().await;
+}
+
+/// Everything above at once, over and over, beside somebody who does nothing but publish.
+#[tokio::test]
+async fn a_publisher_does_not_notice_hostile_peers() {
+    const ROUNDS: u64 = 5;
+    let bench = Bench::start();
+    let mut publisher = bench.client().await;
+    assert_eq!(publisher.publish("live", "healthy").await, "NetStream.Publish.Start");
+    publisher.send(kind::AUDIO, 1, 0, vec![0xaf, 0, 0x11, 0x90]).await;
+    let mut sent = 0;
+    for round in 0..ROUNDS {
+        let mut attackers = Vec::new();
+        for attack in [
+            set_chunk_size(0),
+            // 16 MiB, of which no message may have as many.
+            vec![6, 0, 0, 0, 0xff, 0xff, 0xff, kind::VIDEO, 1, 0, 0, 0],
+            [
+                set_chunk_size(1),
+                vec![6, 0, 0, 0, 0x9f, 0xff, 0xff, kind::VIDEO, 1, 0, 0, 0, 0],
+                [0xc6, 0].repeat(100_000),
+            ]
+            .concat(),
+            nested_connect(),
+        ] {
+            let mut client = bench.client().await;
+            client.stream.write_all(&attack).await.ok();
+            attackers.push(client);
+            publisher.send(kind::AUDIO, 1, sent * 21, vec![0xaf, 1, 0x21, 0x10]).await;
+            sent += 1;
+        }
+        for attacker in &mut attackers {
+            closed(&mut attacker.stream).await;
+        }
+        bench
+            .until("each is cut off for its reason", |bench| {
+                let failed = |kind| bench.sample("moqgate_rtmp_failed_total", kind);
+                failed("chunk_stream") + failed("flood") == 3 * (round + 1) && failed("command") == round + 1
+            })
+            .await;
+    }
+    // The catalog is a frame, too.
+    bench.until("all of it", |bench| bench.ingress("live/healthy").frames == u64::from(sent) + 1).await;
+    assert_eq!(bench.metrics.live(), 1);
+    bench.stop().await;
+}
+
+fn set_chunk_size(size: u32) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 0, 4, kind::SET_CHUNK_SIZE, 0, 0, 0, 0][..], &size.to_be_bytes()].concat()
+}
+
+/// A `connect` of as many levels as fit, in one chunk.
+fn nested_connect() -> Vec<u8> {
+    let connect = [&body("connect", 1.0, vec![])[..], &[0x0a, 0, 0, 0, 1].repeat(13_000)].concat();
+    let [_, high, middle, low] = u32::try_from(connect.len()).expect("64 KiB").to_be_bytes();
+    [set_chunk_size(0x10_0000), vec![3, 0, 0, 0, high, middle, low, kind::COMMAND, 0, 0, 0, 0], connect]
+        .concat()
 }
