@@ -208,6 +208,9 @@ impl Caller {
         info!(%remote, %path, way = ?self.config.way, "RTMP call taken");
         let end = line.talk(&mut media, &session, shutdown).await;
         media.finish(Instant::now());
+        if end.is_ok() {
+            line.leave().await;
+        }
         end
     }
 

@@ -25,7 +25,7 @@ const READ_SIZE: usize = 16 << 10;
 const WAITING_INPUT: usize = 64 << 10;
 /// Most that a server may take to read what we say.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// Most that the goodbye of a stopping process may take.
+/// Most that a goodbye may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What goes over a connection.
@@ -111,21 +111,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         stop: &CancellationToken,
     ) -> Result<Hangup, CallError> {
         let pulls = matches!(media, Media::In(_));
-        let end = tokio::select! {
+        tokio::select! {
             biased;
             reason = session.killed() => Err(CallError::Killed(reason)),
             // What is pulled ends at once; what is pushed is sent before.
             () = stop.cancelled(), if pulls => Ok(Hangup::Stopping),
-            () = leave(stop), if !pulls => Ok(Hangup::Stopping),
+            () = overdue(stop), if !pulls => Ok(Hangup::Stopping),
             end = self.run(media, stop) => end,
-        };
-        if end.is_ok() {
-            self.client.finish();
-            // Nobody waits for a goodbye.
-            tokio::time::timeout(LEAVE_LIMIT, self.write()).await.ok();
-            tokio::time::timeout(LEAVE_LIMIT, self.stream.shutdown()).await.ok();
         }
-        end
+    }
+
+    /// Says goodbye, and listens until the server has closed too: closing with bytes unread would take from it what it has
+    /// not read yet.
+    pub(crate) async fn leave(mut self) {
+        self.client.finish();
+        tokio::time::timeout(LEAVE_LIMIT, self.say_goodbye()).await.ok();
+    }
+
+    async fn say_goodbye(&mut self) -> Result<(), CallError> {
+        self.write().await?;
+        self.stream.shutdown().await?;
+        loop {
+            self.input.clear();
+            if read(&mut self.stream, &mut self.input, &self.link).await? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     async fn run(&mut self, media: &mut Media, stop: &CancellationToken) -> Result<Hangup, CallError> {
@@ -234,7 +245,7 @@ fn send(client: &mut Client, player: &mut Player) -> bool {
 }
 
 /// A while after the stop.
-async fn leave(stop: &CancellationToken) {
+async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LEAVE_LIMIT).await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use moqgate_core::{CallCounters, Gate, KillReason, OpenAdmission, Origin, OriginConfig, Path};
+use moqgate_mux::flv::{File, Tag, TagKind};
 use moqgate_rtmp::proto::amf0::Value;
 use moqgate_rtmp::proto::chunk::{ChunkReader, ChunkWriter};
 use moqgate_rtmp::proto::command::{self, Said, object};
@@ -249,6 +250,29 @@ async fn calls_over_tls_believe_one_certificate() {
     call.stop().await;
     bench.stop().await;
     far.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pushed_is_pushed_to_its_end() {
+    let Some(ffmpeg) = system_ffmpeg() else { return };
+    let bench = Bench::start();
+    let url = format!("rtmp://{}/live/out", free_port());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("out.flv");
+    let server = listen(&ffmpeg, &url, &file.to_string_lossy());
+    let call = Call::start(&bench.gate, Way::Push, &url, "live/cam0");
+    let encoder = push(&ffmpeg, &format!("{H264_AAC} -t 4"), &bench.url("live/cam0"));
+    assert!(encoder.output().await.status.success());
+    served(server).await;
+    let data = std::fs::read(&file).expect("a file");
+    let tags = File::new(data.into()).expect("a file of tags");
+    // AVC pictures.
+    let is_picture = |tag: &Tag| tag.kind == TagKind::Video && tag.body[..2].ends_with(&[1]);
+    let pictures = tags.filter(is_picture).count();
+    // It begins with a group of 25, and loses nothing of the last one.
+    assert!(pictures >= 50 && pictures % 25 == 0, "{pictures}");
+    call.stop().await;
+    bench.stop().await;
 }
 
 /// A server that asks for a user as Adobe's do: the application of each `connect` goes to `seen`.
