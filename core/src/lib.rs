@@ -18,6 +18,7 @@ mod calls;
 mod frame;
 mod group;
 mod latency;
+mod moved;
 mod origin;
 mod path;
 mod pattern;
@@ -41,6 +42,7 @@ pub use calls::{CallCounters, CallGuard};
 pub use frame::{Frame, FrameSink};
 pub use group::{ForwardError, Forwarded, GroupConsumer, GroupProducer, PushError, StreamCode};
 pub use latency::{Histogram, Latency, LatencyTotals, Objective, ObjectiveReading, Observed};
+pub use moved::Moved;
 pub use origin::{
     Announcement, Announcements, ConsumeError, Origin, OriginConfig, OriginConsumer, OriginProducer,
     PublishError, PublishOptions,

@@ -117,6 +117,26 @@ impl Pattern {
         true
     }
 
+    /// Whether the set certainly holds all of `other`: `true` is sure, and `false` may be said of two sets whose texts
+    /// are both rich in stars.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        let (ours, theirs): (Vec<_>, Vec<_>) = (self.segments().collect(), other.segments().collect());
+        if ours == theirs {
+            return true;
+        }
+        let each = |ours: &[&str], theirs: &[&str]| {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(one, other)| covers(one, other))
+        };
+        let Some(rest) = ours.iter().position(|segment| *segment == REST) else {
+            return !theirs.contains(&REST) && each(&ours, &theirs);
+        };
+        let (head, tail) = (&ours[..rest], &ours[rest + 1..]);
+        theirs.len() >= head.len() + tail.len()
+            && each(head, &theirs[..head.len()])
+            && each(tail, &theirs[theirs.len() - tail.len()..])
+    }
+
     /// The one path that the set holds, if it is written without stars.
     #[must_use]
     pub fn literal(&self) -> Option<Path> {
@@ -125,6 +145,15 @@ impl Pattern {
 
     fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|segment| !segment.is_empty())
+    }
+}
+
+/// Whether one segment of a pattern holds another, of which neither is `**` or both are.
+fn covers(outer: &str, inner: &str) -> bool {
+    match (outer == REST || inner == REST, inner.contains('*')) {
+        (true, _) => outer == inner,
+        (false, false) => segment(outer, inner),
+        (false, true) => outer == "*" || outer == inner,
     }
 }
 
@@ -197,6 +226,38 @@ mod tests {
         assert!(!reaches("live/cam0", "live/cam1") && !reaches("live/cam0", "live/cam0/x"));
         assert!(reaches("live/**", "live/a/b") && !reaches("live/**", "other"));
         assert!(reaches("**/z", "a/b") && reaches("*/z", "a") && !reaches("*/z", "a/b"));
+    }
+
+    #[test]
+    fn sets_in_sets() {
+        let contains =
+            |outer: &str, inner: &str| Pattern::new(outer).unwrap().contains(&Pattern::new(inner).unwrap());
+        for (outer, inner) in [
+            ("**", "a/*"),
+            ("**", "**"),
+            ("a/**", "a"),
+            ("a/**", "a/b/**"),
+            ("a/*", "a/b"),
+            ("a/*", "a/b*"),
+            ("a/**/z", "a/b/z"),
+            ("cam*", "cam0"),
+            ("a/**/z", "a/**/z"),
+            ("a/**", "a/**/z"),
+        ] {
+            assert!(contains(outer, inner), "{outer} should hold {inner}");
+        }
+        for (outer, inner) in [
+            ("a", "a/**"),
+            ("a/**", "**"),
+            ("a/**", "ab/c"),
+            ("a/*", "a/**"),
+            ("cam0", "cam*"),
+            ("*/b", "**/b"),
+            ("a/**/z", "a/**"),
+            ("a/**", "*/b"),
+        ] {
+            assert!(!contains(outer, inner), "{outer} should not hold {inner}");
+        }
     }
 
     #[test]

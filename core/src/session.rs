@@ -14,7 +14,9 @@ use std::{
 };
 
 use crate::{
-    Admission, Denied, Direction, Grant, Origin, OriginConsumer, OriginProducer, Path, Protocol, Request,
+    Admission, Denied, Direction, Grant, Moved, Origin, OriginConsumer, OriginProducer, Path, Protocol,
+    Request,
+    moved::Meters,
     usage::{EndCell, EndReason, counters::Gauge},
     waiters::{Seat, Waiters, wake_all},
 };
@@ -125,6 +127,7 @@ pub struct SessionView<'a> {
     pub grant: &'a Grant,
     /// When it was opened, as a time since the Unix epoch.
     pub since: Duration,
+    meters: &'a Meters,
 }
 
 /// Every live session of an origin.
@@ -143,6 +146,7 @@ pub(crate) struct SessionShared {
     since: Duration,
     link: Option<Arc<dyn LinkStats>>,
     killed: Mutex<Killed>,
+    meters: Meters,
     end: EndCell,
 }
 
@@ -197,6 +201,7 @@ impl Gate {
             since: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             link,
             killed: Mutex::default(),
+            meters: Meters::default(),
             end: EndCell::default(),
         });
         origin.sessions.lock().insert(number, Arc::downgrade(&shared));
@@ -290,6 +295,10 @@ impl SessionShared {
         &self.grant
     }
 
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     pub(crate) fn since(&self) -> Duration {
         self.since
     }
@@ -311,7 +320,13 @@ impl SessionShared {
     }
 
     fn view(&self) -> SessionView<'_> {
-        SessionView { id: &self.id, request: &self.request, grant: &self.grant, since: self.since }
+        SessionView {
+            id: &self.id,
+            request: &self.request,
+            grant: &self.grant,
+            since: self.since,
+            meters: &self.meters,
+        }
     }
 
     fn snapshot(&self) -> SessionSnapshot {
@@ -336,6 +351,14 @@ impl SessionShared {
 impl fmt::Debug for SessionShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl SessionView<'_> {
+    /// What it has moved so far, and what it is doing.
+    #[must_use]
+    pub fn moved(&self) -> Moved {
+        self.meters.read()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{Gate, Origin, OriginConfig};
 use tokio::net::TcpListener;
@@ -62,7 +62,11 @@ impl App {
             ..OriginConfig::default()
         });
         let (readiness, refusals) = (Readiness::default(), Refusals::default());
-        let entrance = Entrance::new(readiness.clone(), refusals.clone(), config.trusted_relays);
+        let access = bind::access(&config.auth, config.admin_token.as_ref(), store.as_ref(), &origin)?;
+        let policy = bind::policy(config.auth, &config.node, &access, is_demo)?;
+        let watch = access.supervisor.clone();
+        let entrance =
+            Entrance::new(policy, watch, readiness.clone(), refusals.clone(), config.trusted_relays);
         let gate = Gate::new(origin.clone(), Arc::new(entrance));
 
         let is_certificate_configured = config.tls.is_some();
@@ -101,6 +105,7 @@ impl App {
             },
             readiness,
             objectives: config.objectives.into(),
+            access,
             metrics_per_broadcast,
         };
         let ledger = match store {
@@ -136,6 +141,11 @@ impl App {
                     () = ended => {}
                 }
             });
+        }
+        let supervisor = self.api.access.supervisor.clone();
+        background.spawn(supervisor.clone().run(background.token()));
+        if let Some(keys) = self.api.access.keys.clone() {
+            background.spawn(keys.follow(background.token(), move || supervisor.look(SystemTime::now())));
         }
         if let Some(srt) = self.srt {
             ingest.spawn(srt.run(ingest.token()));
@@ -176,7 +186,7 @@ impl App {
 }
 
 /// The database of `folder`, which is made when it is missing.
-fn open_store(folder: &Path) -> Result<Store, StartError> {
+pub(crate) fn open_store(folder: &Path) -> Result<Store, StartError> {
     let file = |source| StartError::File { key: "data-dir", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(file)?;
     Ok(Store::open(folder)?)

@@ -5,15 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moqgate_core::Gate;
+use moqgate_core::{Gate, Origin, Secret};
 use moqgate_moq::{CertificateSource, DialConfig, Dialer, Trust};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::config::{self, Relay, Srt, Tls};
+use crate::admission::jwt::Jwt;
+use crate::admission::keys::Keys;
+use crate::admission::webhook::Webhook;
+use crate::admission::{Kicks, Policy, Supervisor};
+use crate::config::{self, Auth, AuthMode, Relay, Srt, Tls};
 use crate::error::StartError;
+use crate::http::{Access, Admin};
+use crate::store::Store;
 
 /// How many pairs of equal UDP and TCP ports are tried when the system picks: one side of a pair is rarely taken.
 const PAIRS_MAX: usize = 16;
@@ -106,6 +112,43 @@ fn server_tls(tls: &Tls) -> Result<Arc<ServerConfig>, StartError> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| wrong(error.to_string()))?;
     Ok(Arc::new(config))
+}
+
+/// Who may change what, and who watches over the sessions.
+pub(crate) fn access(
+    auth: &Auth,
+    admin_token: Option<&Secret>,
+    store: Option<&Store>,
+    origin: &Origin,
+) -> Result<Access, StartError> {
+    let keys = store.map(Keys::open).transpose()?;
+    Ok(Access {
+        supervisor: Supervisor::new(origin.clone(), keys.clone()),
+        keys,
+        kicks: Kicks::default(),
+        kick_time: auth.kick_time,
+        admin: Admin::new(admin_token),
+    })
+}
+
+/// Who lets peers in.
+pub(crate) fn policy(auth: Auth, node: &str, access: &Access, is_demo: bool) -> Result<Policy, StartError> {
+    let jwt = (auth.has(AuthMode::Jwt) && !auth.jwt_keys.is_empty()).then(|| Jwt::load(&auth.jwt_keys));
+    let asked = auth.webhook.clone().filter(|_| auth.has(AuthMode::Webhook));
+    let webhook = asked.map(|config| Webhook::new(config, node)).transpose();
+    let policy = Policy {
+        open: auth.mode.as_ref().map(|modes| modes.contains(&AuthMode::Open)),
+        keys: access.keys.clone().filter(|_| auth.has(AuthMode::Keys)),
+        jwt: jwt.transpose()?,
+        webhook: webhook.map_err(|error| StartError::Client(error.without_url().to_string()))?,
+        anonymous_play: auth.anonymous_play,
+        kicks: access.kicks.clone(),
+        ..Policy::default()
+    };
+    match is_demo && !policy.is_open() {
+        true => Err(StartError::Demo("it has no credential, and admission is not open")),
+        false => Ok(policy),
+    }
 }
 
 /// Binds the HTTP port.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use moqgate_core::{
-    Admission, AdmissionFuture, Denied, DenyReason, Direction, Grant, OpenAdmission, Protocol, Request,
-};
+use moqgate_core::{Admission, AdmissionFuture, Denied, DenyReason, Direction, Grant, Protocol, Request};
 
+use crate::admission::{Policy, Supervisor};
 use crate::config::Network;
 use crate::readiness::Readiness;
 
@@ -25,10 +25,11 @@ impl Refusals {
     }
 }
 
-/// Everybody may do everything, as long as this process takes sessions at all.
+/// The policy, as long as this process takes sessions at all.
 #[derive(Debug)]
 pub(crate) struct Entrance {
-    policy: OpenAdmission,
+    policy: Policy,
+    supervisor: Supervisor,
     readiness: Readiness,
     refusals: Refusals,
     /// Where relays are whose word is taken for how many viewers are behind them.
@@ -37,8 +38,14 @@ pub(crate) struct Entrance {
 
 impl Entrance {
     /// An entrance that shuts when `readiness` drains.
-    pub(crate) fn new(readiness: Readiness, refusals: Refusals, relays: Vec<Network>) -> Self {
-        Self { policy: OpenAdmission, readiness, refusals, relays }
+    pub(crate) fn new(
+        policy: Policy,
+        supervisor: Supervisor,
+        readiness: Readiness,
+        refusals: Refusals,
+        relays: Vec<Network>,
+    ) -> Self {
+        Self { policy, supervisor, readiness, refusals, relays }
     }
 
     async fn decide(&self, request: &Request) -> Result<Grant, Denied> {
@@ -51,8 +58,9 @@ impl Entrance {
                 detail: "no broadcast is named".to_owned(),
             });
         }
-        let mut grant = self.policy.admit(request).await?;
+        let mut grant = self.policy.decide(request, SystemTime::now()).await?;
         grant.relay |= self.relays.iter().any(|network| network.contains(request.peer.ip()));
+        self.supervisor.admit(request, &grant)?;
         Ok(grant)
     }
 }
@@ -68,9 +76,14 @@ impl Admission for Entrance {
 
 #[cfg(test)]
 mod tests {
-    use moqgate_core::{Credential, Path};
+    use moqgate_core::{Credential, Origin, OriginConfig, Path};
 
     use super::*;
+
+    fn open(readiness: Readiness, refusals: Refusals, relays: Vec<Network>) -> Entrance {
+        let supervisor = Supervisor::new(Origin::new(OriginConfig::default()), None);
+        Entrance::new(Policy::default(), supervisor, readiness, refusals, relays)
+    }
 
     fn request(path: &str, protocol: Protocol) -> Request {
         Request {
@@ -85,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_open_until_it_drains() {
         let (readiness, refusals) = (Readiness::default(), Refusals::default());
-        let entrance = Entrance::new(readiness.clone(), refusals.clone(), Vec::new());
+        let entrance = open(readiness.clone(), refusals.clone(), Vec::new());
         let grant = entrance.admit(&request("live/a", Protocol::Srt)).await.expect("open");
         assert!(grant.may_publish(&Path::new("live/a").expect("a right path")));
         assert_eq!(refusals.totals(), BTreeMap::new());
@@ -99,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn relays_are_believed_where_they_are() {
         let relays = vec!["127.0.0.0/8".parse().expect("a network")];
-        let entrance = Entrance::new(Readiness::default(), Refusals::default(), relays);
+        let entrance = open(Readiness::default(), Refusals::default(), relays);
         let mut request = request("live/a", Protocol::Moq);
         assert!(entrance.admit(&request).await.expect("open").relay);
         request.peer = ([192, 0, 2, 1], 1).into();
@@ -108,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_publisher_names_a_broadcast() {
-        let entrance = Entrance::new(Readiness::default(), Refusals::default(), Vec::new());
+        let entrance = open(Readiness::default(), Refusals::default(), Vec::new());
         let denied = entrance.admit(&request("", Protocol::Srt)).await.expect_err("nothing named");
         assert_eq!(denied.reason, DenyReason::BadRequest);
     }

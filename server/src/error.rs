@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::admission::jwt::JwkError;
+use crate::admission::keys::OpenError;
 use crate::config::ConfigError;
 use crate::ledger::ReportError;
 use crate::store::StoreError;
@@ -18,6 +20,15 @@ pub(crate) enum StartError {
     /// The database cannot be used.
     #[error("data-dir: {0}")]
     Store(#[from] StoreError),
+    /// The stream keys cannot be used.
+    #[error("data-dir: {0}")]
+    Keys(#[from] OpenError),
+    /// A key file for tokens cannot be used.
+    #[error(transparent)]
+    Jwk(#[from] JwkError),
+    /// Nothing can be asked over HTTP.
+    #[error("auth.url: {0}")]
+    Client(String),
     /// The log filter is not one.
     #[error("log: {filter:?} is not a filter: {reason}")]
     Log {

@@ -1,8 +1,10 @@
 //! The moqgate program: configuration in, listeners bound, one `ready` line, service, an orderly stop.
 
+mod admission;
 mod app;
 mod bind;
 mod calls;
+mod client;
 mod config;
 mod demo;
 mod entrance;

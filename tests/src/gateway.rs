@@ -149,7 +149,7 @@ impl Gateway {
     #[track_caller]
     pub fn end_session(&self, session: &Value) {
         let id = session["id"].as_str().expect("an id");
-        let answer = http::request(self.ready.http, "DELETE", &format!("/api/v1/sessions/{id}"), None);
+        let answer = http::request(self.ready.http, "DELETE", &format!("/api/v1/sessions/{id}?for=0s"), None);
         let status = answer.expect("an answer").status;
         assert!((200..300).contains(&status), "DELETE of session {id}: {status}");
     }

@@ -109,6 +109,7 @@ impl Registry {
             state.next_segment += 1;
         }
         let counters = row.enlist(side);
+        session.meters().enlist(path, side, &counters);
         let sheet = self.books.as_ref().map(|books| books.open(session, path, side, &counters));
         Meter::new(counters, row, side, sheet)
     }

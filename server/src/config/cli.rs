@@ -2,11 +2,14 @@
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::Config;
 use super::raw::Raw;
+use crate::admission::keys::cli::KeyCommand;
+use crate::app::open_store;
 use crate::error::StartError;
 use crate::ledger::cli::UsageCommand;
 use crate::store::Store;
@@ -49,6 +52,9 @@ pub(crate) enum Command {
     /// What was used, from the ledger in the data folder.
     #[command(subcommand)]
     Usage(UsageCommand),
+    /// Stream keys: who may publish and play what. It works while moqgate runs, which notices within a second.
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 impl Command {
@@ -57,6 +63,7 @@ impl Command {
         let folder = config.data_dir.ok_or(StartError::NoDataDir)?;
         let text = match self {
             Self::Usage(command) => command.run(&Store::existing(&folder)?)?,
+            Self::Key(command) => command.run(&open_store(&folder)?, SystemTime::now())?,
         };
         stdout().write_all(text.as_bytes()).map_err(|source| StartError::System { what: "print", source })
     }

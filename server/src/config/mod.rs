@@ -2,6 +2,7 @@
 //!
 //! A flag wins over the environment, the environment over the file, the file over the defaults.
 
+mod auth;
 pub(crate) mod call;
 pub(crate) mod cli;
 mod error;
@@ -15,12 +16,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use auth::{Auth, AuthMode};
 pub(crate) use cli::{Cli, Mode};
 pub(crate) use error::ConfigError;
 use moqgate_core::{Path, Secret};
 pub(crate) use objective::Objective;
 use url::Url;
-pub(crate) use value::Network;
+pub(crate) use value::{Network, Span};
 
 /// The architecture of one moqgate: what listens where, and with what.
 #[derive(Debug)]
@@ -53,6 +55,10 @@ pub(crate) struct Config {
     pub(crate) http: Option<Http>,
     /// The usage ledger.
     pub(crate) usage: Usage,
+    /// Who lets peers in.
+    pub(crate) auth: Auth,
+    /// What changes over the API must show.
+    pub(crate) admin_token: Option<Secret>,
     /// Relays to dial, each once.
     pub(crate) relays: Vec<Relay>,
     /// Servers to push to.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::auth::{RawAdmin, RawAuth};
 use super::call::RawCall;
 use super::objective::RawObjective;
 use super::value::{Hidden, Listen, Network, Span};
@@ -81,6 +82,12 @@ pub(crate) struct Raw {
     /// The usage ledger.
     #[command(flatten)]
     pub(crate) usage: Usage,
+    /// Who may come in.
+    #[command(flatten)]
+    pub(crate) auth: RawAuth,
+    /// Who may change something.
+    #[command(flatten)]
+    pub(crate) admin: RawAdmin,
     /// MoQ relays to publish to and to fetch from.
     #[command(flatten)]
     pub(crate) relay: Relay,
@@ -280,6 +287,8 @@ impl Raw {
             http: self.http.or(other.http),
             webrtc: Webrtc { listen: self.webrtc.listen.or(other.webrtc.listen) },
             usage: self.usage.or(other.usage),
+            auth: self.auth.or(other.auth),
+            admin: self.admin.or(other.admin),
             relay: self.relay.or(other.relay),
         }
     }
@@ -318,6 +327,19 @@ impl Http {
 impl Usage {
     fn or(self, other: Self) -> Self {
         first_said!(self, other, interval, keep)
+    }
+}
+
+impl RawAuth {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, mode, jwt_key, url, timeout, cache, fail_open, anonymous_play, kick_time)
+    }
+}
+
+impl RawAdmin {
+    /// A token and a file are one thing said in two ways.
+    fn or(self, other: Self) -> Self {
+        if self.token.is_some() || self.token_file.is_some() { self } else { other }
     }
 }
 

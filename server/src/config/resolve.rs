@@ -6,6 +6,7 @@ use std::time::Duration;
 use moqgate_core::Path;
 use url::Url;
 
+use super::auth::{admin_token, auth};
 use super::objective::RawObjective;
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
@@ -53,6 +54,7 @@ impl Config {
     }
 
     fn resolve(raw: Raw) -> Result<Self, ConfigError> {
+        let has_data_dir = raw.data_dir.is_some();
         absent(raw.webrtc.listen, "WebRTC (webrtc.listen)")?;
         Ok(Self {
             node: raw.node.map_or_else(|| Ok(host_name()), node)?,
@@ -74,6 +76,8 @@ impl Config {
             rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
             http: http(&raw.http),
             usage: usage(&raw.usage)?,
+            auth: auth(raw.auth, has_data_dir)?,
+            admin_token: admin_token(raw.admin)?,
             relays: relays(raw.relay)?,
             pushes: call::pushes(raw.push)?,
             pulls: call::pulls(raw.pull)?,
@@ -294,6 +298,13 @@ mod tests {
             ),
             (&["--usage-interval", "99ms"], "usage.interval"),
             (&["--usage-keep", "23h"], "usage.keep"),
+            (&["--auth", "keys"], "auth.mode"),
+            (&["--auth", "jwt"], "auth.mode"),
+            (&["--auth", "webhook"], "auth.mode"),
+            (&["--auth-url", "ftp://host"], "auth.url"),
+            (&["--auth-url", "http://host", "--auth-timeout", "11s"], "auth.timeout"),
+            (&["--anonymous-play", "a**"], "auth.anonymous-play"),
+            (&["--admin-token", "short"], "admin.token"),
         ] {
             assert!(refusal(flags, "").starts_with(key), "{flags:?}: {}", refusal(flags, ""));
         }

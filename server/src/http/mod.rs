@@ -1,11 +1,14 @@
 //! The HTTP API: health, metrics, version 1 of the JSON API, and the dashboard.
 //!
-//! Every error is a problem document (RFC 9457); any page may read, none may change anything.
+//! Every error is a problem document (RFC 9457); any page may read, none may change anything. What changes something, or
+//! tells who has which key, is behind [`admin`].
 
+mod admin;
 mod broadcasts;
 mod certificate;
 mod cors;
 mod health;
+mod keys;
 mod ledger;
 mod listen;
 mod metrics;
@@ -17,19 +20,23 @@ pub(crate) mod usage;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
-use axum::routing::{delete, get};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
 use moqgate_core::Origin;
 use tokio::net::TcpListener;
 
+use crate::admission::keys::Keys;
+use crate::admission::{Kicks, Supervisor};
 use crate::config::Objective;
 use crate::entrance::Refusals;
 use crate::ledger::{Rows, Status};
 use crate::readiness::Readiness;
 use crate::ready::Bound;
+pub(crate) use admin::{Admin, Peer};
 pub(crate) use certificate::router as certificate_router;
 pub(crate) use metrics::{Calls, Gateways};
 use problem::Problem;
@@ -57,13 +64,37 @@ pub(crate) struct Api {
     pub(crate) readiness: Readiness,
     /// Latency that is promised.
     pub(crate) objectives: Arc<[Objective]>,
+    /// Who may come in, and who may change that.
+    pub(crate) access: Access,
     /// Whether metrics carry broadcast and session labels.
     pub(crate) metrics_per_broadcast: bool,
 }
 
+/// Who may come in, and who may change that.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    /// Stream keys, where they can be kept.
+    pub(crate) keys: Option<Keys>,
+    /// Who may not come back yet.
+    pub(crate) kicks: Kicks,
+    /// For how long.
+    pub(crate) kick_time: Duration,
+    /// Who ends what may not go on.
+    pub(crate) supervisor: Supervisor,
+    /// Who may change something.
+    pub(crate) admin: Admin,
+}
+
 /// The routes of the HTTP port.
 pub(crate) fn router(api: Api) -> Router {
+    let guarded = Router::new()
+        .route("/api/v1/sessions/{id}", delete(sessions::end))
+        .route("/api/v1/keys", get(keys::list).post(keys::add))
+        .route("/api/v1/keys/{id}", get(keys::get).patch(keys::change).delete(keys::revoke))
+        .route("/api/v1/keys/{id}/rotate", post(keys::rotate))
+        .route_layer(from_fn_with_state(api.clone(), admin::guard));
     let routes = Router::new()
+        .merge(guarded)
         .route("/", get(pages::dashboard))
         .route("/watch", get(pages::watch))
         .route("/healthz", get(health::healthz))
@@ -71,7 +102,6 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/metrics", get(metrics::exposition))
         .route("/api/v1/broadcasts", get(broadcasts::list))
         .route("/api/v1/sessions", get(sessions::list))
-        .route("/api/v1/sessions/{id}", delete(sessions::end))
         .route("/api/v1/usage", get(usage::report))
         .route("/api/v1/ledger", get(ledger::status))
         .route("/api/v1/slo", get(slo::entries))
@@ -96,6 +126,7 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     // The listener survives every error of accept, so serving ends only with `stop`.
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
     let served = axum::serve(listen::Bounded::new(listener), routes).with_graceful_shutdown(stop).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP ended");

@@ -1,7 +1,7 @@
 //! Errors of the API as RFC 9457 problem details.
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -20,6 +20,21 @@ impl Problem {
     /// The request makes no sense: 400.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, detail: detail.into() }
+    }
+
+    /// Nobody knows who asks: 401.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, detail: detail.into() }
+    }
+
+    /// Whoever asks may not: 403.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, detail: detail.into() }
+    }
+
+    /// It cannot be done any more: 409.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, detail: detail.into() }
     }
 
     /// There is nothing of that name: 404.
@@ -41,6 +56,12 @@ impl Problem {
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
         Self::bad_request(rejection.body_text())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self { status: rejection.status(), detail: rejection.body_text() }
     }
 }
 
@@ -69,6 +90,10 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 11.6.1: it must say how.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

@@ -1,17 +1,18 @@
 //! `/api/v1/sessions`: who is connected, and how to end that.
 
 use std::net::SocketAddr;
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use moqgate_core::{KillReason, SessionSnapshot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Api, Problem};
+use crate::config::Span;
 use crate::wall::rfc3339;
 
 /// Integers below 2^53 are exact.
@@ -69,13 +70,28 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Sessions> {
     Json(Sessions { sessions: api.origin.sessions().into_iter().map(Session::from).collect() })
 }
 
-/// `DELETE /api/v1/sessions/{id}`
+/// The query of a `DELETE`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kick {
+    /// How long the peer may not come back, instead of the configured time.
+    r#for: Option<Span>,
+}
+
+/// `DELETE /api/v1/sessions/{id}[?for=10m]`: it stays away for a while.
 pub(super) async fn end(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
+    kick: Result<Query<Kick>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Path(id) = id?;
-    match api.origin.kill(&id, KillReason::Operator) {
+    let (Path(id), Query(kick)) = (id?, kick?);
+    let time = kick.r#for.map_or(api.access.kick_time, |Span(time)| time);
+    let ended = api.origin.enforce(|session| {
+        let is_it = **session.id == *id;
+        // First of all, so that it is not back before.
+        is_it.then(|| api.access.kicks.add(session, time, Instant::now())).map(|()| KillReason::Operator)
+    });
+    match ended > 0 {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found(format!("there is no session {id:?}"))),
     }

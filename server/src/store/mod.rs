@@ -25,7 +25,8 @@ const WAL_BYTES_MAX: u32 = 8 << 20;
 
 /// The steps from an empty file to the newest form, each applied once and in order. `user_version` counts them; a step
 /// that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_usage.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_usage.sql"), include_str!("migrations/0002_stream_keys.sql")];
 
 /// The newest form.
 const NEWEST: i64 = MIGRATIONS.len() as i64;

@@ -93,7 +93,7 @@ fn a_session_can_be_ended() {
 }
 
 fn check_ended(gateway: &mut Gateway, id: &str) {
-    let ended = request(gateway.http(), "DELETE", &format!("/api/v1/sessions/{id}"), "");
+    let ended = request(gateway.http(), "DELETE", &format!("/api/v1/sessions/{id}?for=0s"), "");
     assert_eq!((ended.status, ended.body.as_str()), (204, ""));
     gateway.until("the gauge closes", |gateway| {
         let usage = gateway.get("/api/v1/usage").json();
