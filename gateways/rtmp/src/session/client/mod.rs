@@ -45,6 +45,8 @@ const LIVE_OR_RECORDED: f64 = -2000.0;
 const CAPS_EX: f64 = 6.0;
 /// `CanForward` of the FourCC maps: nothing is decoded here.
 const CAN_FORWARD: f64 = 4.0;
+/// Shorter keys are names, and parts of other words.
+const SECRET_LEN: usize = 8;
 /// The order to keep what follows for players that come later.
 const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
@@ -290,7 +292,7 @@ impl Client {
                 }
                 self.create();
             }
-            (State::Connecting, "_error") if said.txn == txn::CONNECT => return Err(refusal(said)),
+            (State::Connecting, "_error") if said.txn == txn::CONNECT => return Err(self.refusal(said)),
             (State::Creating, "_result") if said.txn == txn::CREATE_STREAM => {
                 let stream = said.arguments.iter().find_map(Value::as_number);
                 let Some(stream) = stream.filter(|stream| *stream >= 0.0) else {
@@ -298,8 +300,8 @@ impl Client {
                 };
                 self.ask(stream as u32);
             }
-            (State::Creating, "_error") if said.txn == txn::CREATE_STREAM => return Err(refusal(said)),
-            (State::Starting { .. }, "_error") if said.txn == txn::START => return Err(refusal(said)),
+            (State::Creating, "_error") if said.txn == txn::CREATE_STREAM => return Err(self.refusal(said)),
+            (State::Starting { .. }, "_error") if said.txn == txn::START => return Err(self.refusal(said)),
             (_, "onStatus") => return self.status(said, now),
             (_, "close") => return Err(ClientError::Closed),
             // What was called as a courtesy need not be known to the server.
@@ -311,7 +313,7 @@ impl Client {
     fn status(&mut self, said: &Said, now: Instant) -> Result<(), ClientError> {
         let property = |key: &str| said.arguments.iter().find_map(|value| value.get(key)?.as_text());
         if property("level") == Some("error") {
-            return Err(refusal(said));
+            return Err(self.refusal(said));
         }
         match (&self.state, property("code").unwrap_or_default()) {
             (State::Starting { stream }, "NetStream.Publish.Start" | "NetStream.Play.Start") => {
@@ -356,16 +358,21 @@ impl Client {
         self.state = State::Live { stream, heard: now };
     }
 
+    /// The server's words, without the key: they go to the log.
+    fn refusal(&self, said: &Said) -> ClientError {
+        let property = |key: &str| {
+            let text = said.arguments.iter().find_map(|value| value.get(key)?.as_text()).unwrap_or_default();
+            let secret = Some(self.wish.key.as_str()).filter(|key| key.len() >= SECRET_LEN);
+            secret.map_or(text.to_owned(), |secret| text.replace(secret, "..."))
+        };
+        ClientError::refused(&property("code"), &property("description"))
+    }
+
     /// A command with a null where others have an object.
     fn call(&mut self, name: &str, txn: f64, stream: u32, mut arguments: Vec<Value>) {
         arguments.insert(0, Value::Null);
         self.wire.call(name, txn, stream, arguments);
     }
-}
-
-fn refusal(said: &Said) -> ClientError {
-    let property = |key: &str| said.arguments.iter().find_map(|value| value.get(key)?.as_text());
-    ClientError::refused(property("code").unwrap_or_default(), property("description").unwrap_or_default())
 }
 
 fn text(text: &str) -> Value {

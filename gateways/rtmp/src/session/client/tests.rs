@@ -139,17 +139,21 @@ fn it_plays_from_our_own_server() {
 }
 
 #[test]
-fn a_refusal_keeps_the_servers_words() {
+fn a_refusal_keeps_the_servers_words_and_not_the_key() {
     let mut pair = Pair::new(Direction::Publish);
     pair.run().expect("legal");
     let reason = moqgate_core::DenyReason::Conflict;
-    pair.server.refuse(&Refusal::new(Direction::Publish, reason, "somebody\nelse".to_owned()));
+    pair.server.refuse(&Refusal::new(
+        Direction::Publish,
+        reason,
+        "cam0?token=abc has\nsomebody else".to_owned(),
+    ));
     let refused = pair.run().expect_err("refused");
     assert_eq!(
         refused,
         ClientError::Refused {
             code: "NetStream.Publish.BadName".to_owned(),
-            description: "somebodyelse".to_owned()
+            description: "... hassomebody else".to_owned()
         }
     );
 }
