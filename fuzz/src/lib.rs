@@ -7,6 +7,7 @@
 mod flv;
 mod moq;
 mod rtmp;
+mod rtp;
 mod srt;
 mod ts;
 
@@ -18,7 +19,8 @@ use moqgate_mux::event::Event;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 31] = [
+pub const TARGETS: [Target; 41] = [
+    ("aac", rtp::aac),
     ("flv", flv::import),
     ("moq_announce_ok", moq::announce_ok),
     ("moq_announce_request", moq::announce_request),
@@ -42,6 +44,15 @@ pub const TARGETS: [Target; 31] = [
     ("rtmp_handshake", rtmp::handshake),
     ("rtmp_key", rtmp::key),
     ("rtmp_session", rtmp::session),
+    ("rtp_av1", rtp::av1),
+    ("rtp_export", rtp::export),
+    ("rtp_fmtp", rtp::fmtp),
+    ("rtp_h264", rtp::h264),
+    ("rtp_h265", rtp::h265),
+    ("rtp_opus", rtp::opus),
+    ("rtp_streams", rtp::streams),
+    ("rtp_vp8", rtp::vp8),
+    ("rtp_vp9", rtp::vp9),
     ("srt_connection", srt::connection),
     ("srt_extensions", srt::extensions),
     ("srt_handshake", srt::handshake),
