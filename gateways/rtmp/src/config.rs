@@ -18,7 +18,7 @@ pub struct Config {
     pub tls: Option<Arc<ServerConfig>>,
     /// How long a peer may take.
     pub limits: Limits,
-    /// How long a player waits for a broadcast that nobody publishes yet; zero refuses it at once.
+    /// How long a player waits for a broadcast that nobody publishes yet, or whose publisher left; zero does not wait.
     pub play_wait: Duration,
     /// Most connections at once.
     pub max_connections: usize,

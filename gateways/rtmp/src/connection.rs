@@ -279,17 +279,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.send(tag);
             }
             let over = player.is_over();
-            if over {
-                self.session.finish();
-            }
             self.flush().await?;
             if over {
-                return Err(End::Finished);
-            }
-            if !any {
+                self.again().await?;
+            } else if !any {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for the publisher to come back, and plays on. What the player says meanwhile is read later.
+    async fn again(&mut self) -> Result<(), End> {
+        let Some(Live { path, media: Media::Out(player), session }) = self.live.take() else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        let next = player.next(&session, shared.play_wait);
+        let next = tokio::select! {
+            biased;
+            reason = session.killed() => {
+                let why = Refusal::new(Direction::Subscribe, DenyReason::Forbidden, reason.to_string());
+                self.session.end(&why);
+                self.flush().await.ok();
+                return Err(End::Killed(reason));
+            }
+            next = until_gone(&mut self.stream, &mut self.input, &shared, &self.link, next) => next?,
+        };
+        if let Ok(player) = next {
+            self.live = Some(Live { path, media: Media::Out(Box::new(player)), session });
+            return Ok(());
+        }
+        self.session.finish();
+        self.flush().await?;
+        Err(End::Finished)
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
@@ -330,19 +350,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn decide(&mut self, ask: Ask) -> Result<Result<Live, Denied>, End> {
         let shared = Arc::clone(&self.shared);
         let link = Arc::clone(&self.link);
-        let mut decision = std::pin::pin!(admit(&shared, self.peer, &link, ask));
-        loop {
-            let room = self.input.len() < WAITING_INPUT;
-            tokio::select! {
-                biased;
-                decision = &mut decision => return decision,
-                read = self.stream.read_buf(&mut self.input), if room => match read {
-                    Ok(0) => return Err(End::Closed),
-                    Ok(read) => count(&self.shared, &self.link, read),
-                    Err(error) => return Err(End::Io(error)),
-                },
-            }
-        }
+        let decision = admit(&shared, self.peer, &link, ask);
+        until_gone(&mut self.stream, &mut self.input, &shared, &link, decision).await?
     }
 
     fn stop(&mut self) {
@@ -394,6 +403,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 fn count(shared: &Shared, link: &Link, read: usize) {
     shared.metrics.bytes.fetch_add(read as u64, Relaxed);
     link.bytes_received.fetch_add(read as u64, Relaxed);
+}
+
+/// Waits for something while the peer stays; what it says meanwhile is kept.
+async fn until_gone<T>(
+    stream: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+    shared: &Shared,
+    link: &Link,
+    awaited: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut awaited = std::pin::pin!(awaited);
+    loop {
+        let room = input.len() < WAITING_INPUT;
+        tokio::select! {
+            biased;
+            done = &mut awaited => return Ok(done),
+            read = stream.read_buf(input), if room => match read {
+                Ok(0) => return Err(End::Closed),
+                Ok(read) => count(shared, link, read),
+                Err(error) => return Err(End::Io(error)),
+            },
+        }
+    }
 }
 
 /// Decides about a peer, and opens what it publishes or plays.

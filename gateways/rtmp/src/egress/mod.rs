@@ -41,7 +41,11 @@ pub(crate) struct Player {
     catalog: CatalogReader,
     readers: Readers,
     exporter: Exporter,
+    capabilities: Capabilities,
     finished: bool,
+    /// What the times of this broadcast are moved by, and the last of them, milliseconds.
+    offset: u32,
+    last: u32,
 }
 
 impl Player {
@@ -50,6 +54,31 @@ impl Player {
         session: &Session,
         path: Path,
         announced: &command::Capabilities,
+        wait: Duration,
+    ) -> Result<Self, Denied> {
+        Self::with(session, path, capabilities(announced), wait).await
+    }
+
+    /// The player of the next broadcast of that path, when all of this one was given out. Its times go on where these
+    /// ended, later by as long as nobody published.
+    pub(crate) async fn next(self, session: &Session, wait: Duration) -> Result<Self, Denied> {
+        let Self { path, broadcast, catalog, readers, capabilities, last, .. } = self;
+        drop((catalog, readers));
+        let ended = (READING.clock)();
+        // Until then the directory would give the same one.
+        broadcast.closed().await;
+        drop(broadcast);
+        let next = Self::with(session, path, capabilities, wait).await?;
+        let gap = (READING.clock)().saturating_duration_since(ended).as_millis();
+        // Only 32 bits travel.
+        let offset = last.wrapping_add(u32::try_from(gap).unwrap_or(u32::MAX));
+        Ok(Self { offset, last: offset, ..next })
+    }
+
+    async fn with(
+        session: &Session,
+        path: Path,
+        capabilities: Capabilities,
         wait: Duration,
     ) -> Result<Self, Denied> {
         let consumer = session.consumer();
@@ -70,8 +99,11 @@ impl Player {
             broadcast,
             catalog: CatalogReader::new(track),
             readers: Readers::new(READING),
-            exporter: Exporter::new(capabilities(announced)),
+            exporter: Exporter::new(capabilities.clone()),
+            capabilities,
             finished: false,
+            offset: 0,
+            last: 0,
         };
         match tokio::time::timeout(wait.max(SUBSCRIBE_LIMIT), player.begin()).await {
             Ok(true) => Ok(player),
@@ -83,12 +115,13 @@ impl Player {
     /// Waits for the first tracks. `false`: there will be none.
     async fn begin(&mut self) -> bool {
         while self.readers.is_empty() {
-            let catalog = &mut self.catalog;
-            poll_fn(|cx| if catalog.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
             match self.catalog.take().and_then(readable) {
                 Some(catalog) => self.follow(catalog).await,
                 None if self.catalog.is_ended() => return false,
-                None => {}
+                None => {
+                    let catalog = &mut self.catalog;
+                    poll_fn(|cx| if catalog.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                }
             }
         }
         true
@@ -127,7 +160,9 @@ impl Player {
 
     /// The next tag to send.
     pub(crate) fn tag(&mut self) -> Option<Tag> {
-        self.exporter.poll()
+        let tag = self.exporter.poll()?;
+        self.last = tag.timestamp_ms.wrapping_add(self.offset);
+        Some(Tag { timestamp_ms: self.last, ..tag })
     }
 
     /// All of the broadcast was given out.

@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 /// Generous: a busy machine must not fail a test, and a passing one never waits it out.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
+/// Long enough for a publisher that comes at once; players stay as long when it has left.
+const PLAY_WAIT: Duration = Duration::from_secs(3);
+
 /// A running listener; it ends with the value.
 pub(crate) struct Bench {
     pub(crate) address: SocketAddr,
@@ -34,7 +37,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn start() -> Self {
-        Self::with(Config::default(), OpenAdmission)
+        Self::with(Config { play_wait: PLAY_WAIT, ..Config::default() }, OpenAdmission)
     }
 
     pub(crate) fn with(config: Config, admission: impl Admission) -> Self {

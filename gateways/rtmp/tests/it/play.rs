@@ -63,6 +63,49 @@ async fn a_player_that_comes_first_gets_every_frame_and_is_charged_for_it() {
 }
 
 #[tokio::test]
+async fn a_player_stays_while_its_publisher_comes_back() {
+    // Longer than any test: only the end of the player can end it.
+    let bench =
+        Bench::with(Config { play_wait: Duration::from_secs(3600), ..Config::default() }, OpenAdmission);
+    let mut player = None;
+    for round in 0..2 {
+        let mut publisher = bench.client().await;
+        assert_eq!(publisher.publish("live", "cam0").await, "NetStream.Publish.Start");
+        publisher.send(kind::AUDIO, 1, 0, AAC_CONFIG).await;
+        publisher.send(kind::AUDIO, 1, 5000, AAC_FRAME).await;
+        if player.is_none() {
+            let mut client = bench.client().await;
+            assert_eq!(client.ask("play", "live", "cam0").await, "NetStream.Play.Reset");
+            player = Some(client);
+        }
+        // The catalog and a frame.
+        let sent = round * 101 + 2;
+        bench.until("a viewer", |bench| bench.egress("live/cam0").frames == sent).await;
+        for frame in 1..100u32 {
+            publisher.send(kind::AUDIO, 1, 5000 + frame * 64 / 3, AAC_FRAME).await;
+        }
+        publisher.command("deleteStream", 0.0, 0, vec![Value::Null, Value::Number(1.0)]).await;
+        bench.until("the publisher left", |bench| bench.broadcast("live/cam0").is_none()).await;
+        bench.until("nobody watches", |bench| bench.egress("live/cam0").active.live() == 0).await;
+    }
+    let mut player = player.expect("it plays");
+    let (mut configs, mut times) = (0, Vec::new());
+    while times.len() < 200 {
+        let message = player.message().await.expect("it is still connected");
+        match message.kind {
+            kind::AUDIO if message.body[1] == 0 => configs += 1,
+            kind::AUDIO => times.push(message.timestamp),
+            other => assert!(matches!(other, kind::DATA | kind::COMMAND), "{other}"),
+        }
+    }
+    assert_eq!(configs, 2, "each publisher has its parameters");
+    assert!(times.is_sorted(), "{times:?}");
+    let egress = bench.egress("live/cam0");
+    assert_eq!((egress.active.opened, bench.gate.origin().sessions().len()), (2, 1));
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_player_leaves_and_the_broadcast_stays() {
     let bench = Bench::start();
     let mut publisher = bench.client().await;
