@@ -18,8 +18,8 @@ use stream::Stream;
 /// Streams of one publisher over its life: media sections of an offer, with three layers each, and room for renegotiation.
 const STREAMS_MAX: u32 = 256;
 
-/// Streams at the same time.
-const STREAMS_OPEN_MAX: usize = 32;
+/// Streams at the same time: four of pictures with three layers each, and four of sound.
+const STREAMS_OPEN_MAX: usize = 16;
 
 /// What an operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]

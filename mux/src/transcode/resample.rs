@@ -69,3 +69,44 @@ impl Resampler {
         (self.taken, self.given) = (0, 0);
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_heard_passes() {
+        for frequency in [1_000.0, 15_000.0, 18_000.0] {
+            let mut resampler = Resampler::new(44_100, 1024, 1).unwrap();
+            let mut out = Vec::new();
+            for chunk in 0..40 {
+                let samples: Vec<f32> = (0..1024)
+                    .map(|at| f64::from(chunk * 1024 + at) * frequency / 44_100.0)
+                    .map(|turns| (turns * std::f64::consts::TAU).sin() as f32)
+                    .collect();
+                resampler.process(&samples, &mut out);
+            }
+            let power: f32 = out[20_000..30_000].iter().map(|sample| sample * sample).sum::<f32>() / 10_000.0;
+            assert!((0.45..0.55).contains(&power), "{frequency} Hz: {power}");
+        }
+    }
+
+    #[test]
+    fn it_is_late_by_what_it_says() {
+        for rate in [8_000, 22_050, 32_000, 44_100, 96_000] {
+            let mut resampler = Resampler::new(rate, 1024, 2).unwrap();
+            let mut out = Vec::new();
+            for chunk in 0..100u32 {
+                resampler.process(&[if chunk < 50 { 0.0 } else { 1.0 }; 2048], &mut out);
+                let due = u64::from(chunk + 1) * 1024 * u64::from(RATE) / u64::from(rate);
+                let held = due - out.len() as u64 / 2;
+                assert!(resampler.behind() >= held && resampler.behind() - held < 6000, "{rate} {chunk}");
+            }
+            let rises = out.iter().step_by(2).position(|sample| *sample > 0.5).unwrap() as u64;
+            let expected = 50 * 1024 * u64::from(RATE) / u64::from(rate);
+            let delay = rises - expected;
+            let total =
+                resampler.behind() + out.len() as u64 / 2 - 100 * 1024 * u64::from(RATE) / u64::from(rate);
+            assert!(delay.abs_diff(total) <= 12, "{rate}: {delay} {total}");
+        }
+    }
+}

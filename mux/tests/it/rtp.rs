@@ -420,5 +420,5 @@ fn sources_and_streams_come_and_go() {
     session.push(opus(0, 0));
     assert_eq!(session.importer.stats(session.stream), None);
     let added = (0..1000).filter_map(|_| session.importer.add(&Format::new(Codec::Vp8, "")));
-    assert_eq!(added.count(), 32, "streams are bounded");
+    assert_eq!(added.count(), 16, "streams are bounded");
 }

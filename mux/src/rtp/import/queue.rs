@@ -9,7 +9,7 @@ use super::super::Packet;
 const HELD_MAX: usize = 1024;
 
 /// And their payload: at most 1500 bytes each in practice, but a payload may have 64 KiB.
-const HELD_BYTES_MAX: usize = 4 << 20;
+const HELD_BYTES_MAX: usize = 2 << 20;
 
 /// A step in sequence numbers that is longer is no loss but another beginning (RFC 3550 appendix A.1), once the packet
 /// after it has confirmed it.

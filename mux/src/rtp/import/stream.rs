@@ -12,8 +12,9 @@ use super::{ImportConfig, StreamStats};
 use crate::codec::Output;
 use crate::event::TrackId;
 
-/// The largest access unit that is assembled; what the framers take.
-const UNIT_BYTES_MAX: usize = 16 << 20;
+/// The largest access unit that is assembled: four times a keyframe of 4K at what browsers and encoders send over RTP, and
+/// as a publisher may have 16 streams, not more.
+const UNIT_BYTES_MAX: usize = 4 << 20;
 
 /// The largest scratch space that is kept between units.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;

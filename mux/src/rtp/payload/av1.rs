@@ -12,6 +12,9 @@ const CONTINUED: u8 = 0x40;
 /// A coded video sequence begins.
 const NEW_SEQUENCE: u8 = 0x08;
 
+/// An OBU that goes on for longer is not waited for; the largest pictures stay below.
+const OBU_BYTES_MAX: usize = 4 << 20;
+
 /// Joins OBU elements, and gives each OBU its size.
 #[derive(Debug, Default)]
 pub(super) struct Av1 {
@@ -64,6 +67,9 @@ impl Depacketiser for Av1 {
             if self.open || goes_on {
                 self.fragment.extend_from_slice(element);
                 self.open = goes_on;
+                if self.fragment.len() > OBU_BYTES_MAX {
+                    return Err("rtp_obu_too_long");
+                }
                 if !goes_on {
                     write(&std::mem::take(&mut self.fragment), out)?;
                 }
@@ -78,7 +84,7 @@ impl Depacketiser for Av1 {
     }
 
     fn end(&mut self, _out: &mut Vec<u8>) -> Result<(), &'static str> {
-        self.fragment.clear();
+        self.fragment = Vec::new();
         if std::mem::take(&mut self.open) { Err("rtp_obu_end_missing") } else { Ok(()) }
     }
 }
@@ -177,6 +183,16 @@ mod tests {
         assert_eq!(read(&[&[0x10, 0x34]]), Err("rtp_obu_invalid"), "an extension that is not there");
         assert!(Av1::default().begins(&[0x18, 0x08]) && Av1::default().begins(&[0x10, 0x08]));
         assert!(!Av1::default().begins(&[0x90, 0x08]) && !Av1::default().begins(&[0x10, 0x30]));
+    }
+
+    #[test]
+    fn an_obu_does_not_go_on_for_ever() {
+        let (mut av1, mut out) = (Av1::default(), Vec::new());
+        let first = [&[0x50][..], &[0x30; 1000]].concat();
+        let next = [&[0xd0][..], &[0x30; 1000]].concat();
+        av1.push(&first, &mut out).unwrap();
+        let taken = (0..10_000).take_while(|_| av1.push(&next, &mut out).is_ok()).count();
+        assert_eq!(taken + 1, OBU_BYTES_MAX / 1000);
     }
 
     #[test]
