@@ -18,7 +18,7 @@ use crate::demo::Demo;
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
 use crate::http::{self, Api, Calls, Gateways};
-use crate::ledger::{self, How, Ledger, Rows};
+use crate::ledger::{self, Exporter, How, Ledger, Rows};
 use crate::readiness::Readiness;
 use crate::ready::Bound;
 use crate::shutdown::Running;
@@ -42,6 +42,7 @@ pub(crate) struct App {
     pulls: Vec<Caller>,
     demo: Option<Demo>,
     ledger: Option<Ledger>,
+    exporter: Option<Exporter>,
     grace: Duration,
 }
 
@@ -108,15 +109,22 @@ impl App {
             access,
             metrics_per_broadcast,
         };
-        let ledger = match store {
-            Some(store) => Some(start_ledger(store, &api, &config.usage)?),
-            None => {
-                info!("no data-dir: usage is kept in memory only, and gone when moqgate ends");
-                None
-            }
-        };
+        let (ledger, exporter) = keep_books(store, &api, &config.usage)?;
         let demo = is_demo.then(|| Demo::new(api.bound.srt, api.bound.rtmp, passphrase)).transpose()?;
-        Ok(Self { api, moq, srt, rtmp, http, relays, pushes, pulls, demo, ledger, grace: config.grace })
+        Ok(Self {
+            api,
+            moq,
+            srt,
+            rtmp,
+            http,
+            relays,
+            pushes,
+            pulls,
+            demo,
+            ledger,
+            exporter,
+            grace: config.grace,
+        })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -130,6 +138,9 @@ impl App {
         let (ingest, viewers, background, http) =
             (Stage::default(), Stage::default(), Stage::default(), Stage::default());
         background.spawn(report(self.api.origin.clone(), self.api.rows.clone(), background.token()));
+        if let Some(exporter) = self.exporter {
+            background.spawn(exporter.run(background.token()));
+        }
         if let Some(ledger) = &self.ledger {
             let (ended, stop) = (ledger.ended(), background.token());
             background.spawn(async move {
@@ -192,11 +203,27 @@ pub(crate) fn open_store(folder: &Path) -> Result<Store, StartError> {
     Ok(Store::open(folder)?)
 }
 
-fn start_ledger(store: Store, api: &Api, config: &Usage) -> Result<Ledger, StartError> {
+/// Starts to write usage down, where there is a folder for it, and prepares its export, where somebody wants it.
+fn keep_books(
+    store: Option<Store>,
+    api: &Api,
+    config: &Usage,
+) -> Result<(Option<Ledger>, Option<Exporter>), StartError> {
+    let Some(store) = store else {
+        info!("no data-dir: usage is kept in memory only, and gone when moqgate ends");
+        return Ok((None, None));
+    };
     info!(database = %store, interval = ?config.interval, "usage is written down");
-    let how =
-        How { node: api.node.to_string(), interval: config.interval, keep: config.keep, endpoint: None };
-    Ledger::start(store, api.origin.clone(), how, api.ledger.clone())
+    let exporter = |export| Exporter::new(store.clone(), export, api.ledger.clone());
+    let exporter = config.export.clone().map(exporter).transpose();
+    let exporter = exporter.map_err(|error| StartError::Tls { reason: error.to_string() })?;
+    let how = How {
+        node: api.node.to_string(),
+        interval: config.interval,
+        keep: config.keep,
+        endpoint: config.export.as_ref().map(|export| export.url.to_string()),
+    };
+    Ok((Some(Ledger::start(store, api.origin.clone(), how, api.ledger.clone())?), exporter))
 }
 
 fn no_address(source: io::Error) -> StartError {

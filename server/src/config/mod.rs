@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::ledger::Export;
 pub(crate) use auth::{Auth, AuthMode};
 pub(crate) use cli::{Cli, Mode};
 pub(crate) use error::ConfigError;
@@ -107,6 +108,8 @@ pub(crate) struct Usage {
     pub(crate) interval: Duration,
     /// How long records are kept.
     pub(crate) keep: Duration,
+    /// Where records go.
+    pub(crate) export: Option<Export>,
 }
 
 /// One relay to dial.

@@ -225,6 +225,31 @@ pub(crate) struct Usage {
     /// How long records are kept, at least `24h`. What is not exported yet is kept anyway. Default: `9600h`, 400 days.
     #[arg(id = "usage.keep", long = "usage-keep", env = "MOQGATE_USAGE_KEEP", value_name = "TIME")]
     pub(crate) keep: Option<Span>,
+    /// HTTP endpoint that gets every record as a CloudEvent 1.0 (JSON batch), such as OpenMeter's `/api/v1/events`. Needs `data-dir`. Default: none.
+    #[arg(
+        id = "usage.export-url",
+        long = "usage-export-url",
+        env = "MOQGATE_USAGE_EXPORT_URL",
+        value_name = "URL"
+    )]
+    pub(crate) export_url: Option<String>,
+    /// Bearer token for `export-url`. Default: none.
+    #[arg(
+        id = "usage.export-token",
+        long = "usage-export-token",
+        env = "MOQGATE_USAGE_EXPORT_TOKEN",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) export_token: Option<Hidden>,
+    /// File that holds the bearer token; it is read for every request. Default: none.
+    #[arg(
+        id = "usage.export-token-file",
+        long = "usage-export-token-file",
+        env = "MOQGATE_USAGE_EXPORT_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) export_token_file: Option<PathBuf>,
 }
 
 /// `[relay]`
@@ -326,7 +351,7 @@ impl Http {
 
 impl Usage {
     fn or(self, other: Self) -> Self {
-        first_said!(self, other, interval, keep)
+        first_said!(self, other, interval, keep, export_url, export_token, export_token_file)
     }
 }
 

@@ -11,6 +11,7 @@ use super::objective::RawObjective;
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
 use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, Usage, call};
+use crate::ledger::{Export, Token};
 
 const MOQ_PORT: u16 = 4443;
 const SRT_PORT: u16 = 9000;
@@ -60,7 +61,7 @@ impl Config {
             node: raw.node.map_or_else(|| Ok(host_name()), node)?,
             log: raw.log.unwrap_or_else(|| "info".to_owned()),
             grace: raw.grace.map_or(GRACE, |Span(grace)| grace),
-            data_dir: raw.data_dir,
+            data_dir: raw.data_dir.clone(),
             objectives: raw
                 .objective
                 .unwrap_or_default()
@@ -75,9 +76,9 @@ impl Config {
             srt: srt(raw.srt)?,
             rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
             http: http(&raw.http),
-            usage: usage(&raw.usage)?,
             auth: auth(raw.auth, has_data_dir)?,
             admin_token: admin_token(raw.admin)?,
+            usage: usage(raw.usage, has_data_dir)?,
             relays: relays(raw.relay)?,
             pushes: call::pushes(raw.push)?,
             pulls: call::pulls(raw.pull)?,
@@ -132,7 +133,7 @@ fn tls(raw: raw::Tls) -> Result<Option<Tls>, ConfigError> {
     }
 }
 
-fn usage(raw: &raw::Usage) -> Result<Usage, ConfigError> {
+fn usage(raw: raw::Usage, has_data_dir: bool) -> Result<Usage, ConfigError> {
     let interval = raw.interval.map_or(USAGE_INTERVAL, |Span(interval)| interval);
     if !USAGE_INTERVALS.contains(&interval) {
         return Err(ConfigError::value("usage.interval", "must lie between 100ms and 1h"));
@@ -141,7 +142,28 @@ fn usage(raw: &raw::Usage) -> Result<Usage, ConfigError> {
     if keep < USAGE_KEEP_MIN {
         return Err(ConfigError::value("usage.keep", "must be at least 24h"));
     }
-    Ok(Usage { interval, keep })
+    if raw.export_url.is_some() && !has_data_dir {
+        return Err(ConfigError::value("usage.export-url", "needs data-dir, where records wait"));
+    }
+    Ok(Usage { interval, keep, export: export(raw)? })
+}
+
+fn export(raw: raw::Usage) -> Result<Option<Export>, ConfigError> {
+    let token = match (raw.export_token, raw.export_token_file) {
+        (None, None) => None,
+        (Some(Hidden(secret)), None) => Some(Token::Here(secret)),
+        (None, Some(file)) => Some(Token::File(file)),
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::value("usage.export-token", "contradicts usage.export-token-file"));
+        }
+    };
+    let Some(text) = raw.export_url else { return Ok(None) };
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            Ok(Some(Export { url, token }))
+        }
+        Ok(_) | Err(_) => Err(ConfigError::value("usage.export-url", format!("{text:?} is not an HTTP URL"))),
+    }
 }
 
 fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
@@ -305,6 +327,9 @@ mod tests {
             (&["--auth-url", "http://host", "--auth-timeout", "11s"], "auth.timeout"),
             (&["--anonymous-play", "a**"], "auth.anonymous-play"),
             (&["--admin-token", "short"], "admin.token"),
+            (&["--usage-export-url", "http://a"], "usage.export-url"),
+            (&["--data-dir", "/tmp", "--usage-export-url", "ftp://a"], "usage.export-url"),
+            (&["--usage-export-token", "a", "--usage-export-token-file", "b"], "usage.export-token"),
         ] {
             assert!(refusal(flags, "").starts_with(key), "{flags:?}: {}", refusal(flags, ""));
         }

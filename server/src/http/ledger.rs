@@ -5,7 +5,10 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Api;
+use crate::ledger::Exported;
 use crate::wall::rfc3339;
+
+const MILLIS_PER_SECOND: f64 = 1e3;
 
 /// The answer.
 #[derive(Serialize)]
@@ -24,6 +27,34 @@ pub(super) struct Ledger {
     failures: u64,
     /// Why the last one failed; null once one succeeds.
     failing: Option<String>,
+    /// Where records go from here; null without that.
+    export: Option<Export>,
+}
+
+#[derive(Serialize)]
+struct Export {
+    /// Records that the endpoint has taken, since the start.
+    records: u64,
+    /// Records that it has not taken.
+    lag_records: u64,
+    /// How old the oldest of them is.
+    lag_seconds: f64,
+    /// Requests that failed.
+    failures: u64,
+    /// Why the last one failed; null once one succeeds.
+    failing: Option<String>,
+}
+
+impl From<Exported> for Export {
+    fn from(export: Exported) -> Self {
+        Self {
+            records: export.records,
+            lag_records: export.waiting,
+            lag_seconds: export.lag_ms() as f64 / MILLIS_PER_SECOND,
+            failures: export.failures,
+            failing: export.failing,
+        }
+    }
 }
 
 /// `GET /api/v1/ledger`
@@ -37,5 +68,6 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Ledger> {
         folded: reading.folded,
         failures: reading.failures,
         failing: reading.failing,
+        export: reading.export.map(Export::from),
     })
 }

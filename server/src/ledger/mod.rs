@@ -1,6 +1,8 @@
 //! What moqgate answers for: usage that survives a restart, and rows that the meter has let go of.
 
 pub(crate) mod cli;
+mod export;
+mod record;
 mod report;
 mod rows;
 mod status;
@@ -12,11 +14,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub(crate) use export::{Export, Exporter, Token};
 use moqgate_core::Origin;
 use moqgate_core::usage::{Bookkeeping, Clock};
 pub(crate) use report::ReportError;
 pub(crate) use rows::{Rows, Sides, Sums};
-pub(crate) use status::{Reading, Status};
+pub(crate) use status::{Exported, Reading, Status};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 pub(crate) use writer::How;
