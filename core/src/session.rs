@@ -14,8 +14,8 @@ use std::{
 };
 
 use crate::{
-    Admission, Denied, Direction, Grant, Moved, Origin, OriginConsumer, OriginProducer, Path, Protocol,
-    Request,
+    Admission, Denied, Direction, Grant, Identity, Moved, Origin, OriginConsumer, OriginProducer, Path,
+    Protocol, Request,
     moved::Meters,
     usage::{EndCell, EndReason, counters::Gauge},
     waiters::{Seat, Waiters, wake_all},
@@ -108,6 +108,8 @@ pub struct SessionSnapshot {
     pub tier: Arc<str>,
     /// Who pays.
     pub tenant: Arc<str>,
+    /// Whose credential it showed; `None` without one.
+    pub holder: Option<Arc<str>>,
     /// Where the peer is.
     pub peer: SocketAddr,
     /// When it was opened, as a time since the Unix epoch.
@@ -337,6 +339,10 @@ impl SessionShared {
             path: self.request.path.clone(),
             tier: Arc::clone(&self.grant.tier),
             tenant: Arc::clone(&self.grant.tenant),
+            holder: match &self.grant.identity {
+                Identity::Credential(holder) => Some(Arc::clone(holder)),
+                Identity::Anonymous(_) => None,
+            },
             peer: self.request.peer,
             since: self.since,
             link: self.link.as_ref().map(|link| link.snapshot()).unwrap_or_default(),

@@ -135,6 +135,12 @@ impl Gateway {
         })
     }
 
+    /// Waits until `path` is listed. What is published natively has no tracks before somebody asks for them.
+    #[track_caller]
+    pub fn wait_listed(&self, path: &str) {
+        wait::until_true(&format!("{path} to be listed"), wait::SOON, || self.broadcast(path).is_some());
+    }
+
     /// Waits until `path` is no longer listed.
     #[track_caller]
     pub fn wait_gone(&self, path: &str) {

@@ -41,10 +41,22 @@ impl Response {
 /// Sends one request and reads the whole answer; `None` when nobody answers.
 #[must_use]
 pub fn request(to: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Option<Response> {
+    request_with(to, method, path, "", body)
+}
+
+/// The same with more header lines, each with its end.
+#[must_use]
+pub fn request_with(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: Option<&Value>,
+) -> Option<Response> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
+         {headers}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = TcpStream::connect_timeout(&to, ANSWER).ok()?;

@@ -38,6 +38,24 @@ pub fn push_forever(clip: &Path, url: &str) -> Process {
     Process::start("ffmpeg push", command.args(["-f", "mpegts", url]))
 }
 
+/// The same over RTMP.
+#[must_use]
+pub fn push_forever_rtmp(clip: &Path, url: &str) -> Process {
+    let mut command = ffmpeg();
+    command
+        .args(["-re", "-stream_loop", "-1", "-i"])
+        .arg(clip)
+        .args(["-map", "0:v", "-map", "0:a", "-c", "copy"]);
+    Process::start("ffmpeg push RTMP", command.args(["-f", "flv", url]))
+}
+
+/// Plays `url` and throws away what comes.
+#[must_use]
+pub fn play(url: &str) -> Process {
+    let mut command = ffmpeg();
+    Process::start("ffmpeg play", command.args(["-i", url, "-c", "copy", "-f", "null", "-"]))
+}
+
 /// Sends the bytes of a file as they are, whatever they are.
 #[must_use]
 pub fn push_bytes(file: &Path, url: &str) -> Process {

@@ -65,10 +65,20 @@ impl Relay {
     /// Starts one where another has run before.
     #[must_use]
     pub fn start_at(address: SocketAddr) -> Self {
+        Self::start_admitting(address, &["--auth-public", "**"])
+    }
+
+    /// Starts one that asks an [`AuthServer`].
+    #[must_use]
+    pub fn start_asking(server: &AuthServer) -> Self {
+        Self::start_admitting(free_address(), &["--auth-url", &server.url])
+    }
+
+    fn start_admitting(address: SocketAddr, admission: &[&str]) -> Self {
         let listen = address.to_string();
         let mut command = Command::new(tools::program("moq-relay"));
         command.args(["--listen", &listen, "--listen-tls-generate", "localhost"]);
-        command.args(["--web-http-listen", &listen, "--auth-public", "**"]);
+        command.args(["--web-http-listen", &listen]).args(admission);
         let process = Process::start("moq-relay", &mut command);
         wait::until("the relay to answer", wait::SOON, || http::get(address, "/certificate.sha256"));
         Self { process, address }
@@ -97,6 +107,41 @@ impl Relay {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+}
+
+/// The released server that verifies tokens for relays.
+pub struct AuthServer {
+    _process: Process,
+    url: String,
+}
+
+impl AuthServer {
+    /// Starts one with a key file.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start(key: &Path) -> Self {
+        let address = free_address();
+        let mut command = Command::new(tools::program("moq"));
+        command.args(["auth", "serve", "--listen", &address.to_string(), "--key"]).arg(key);
+        let process = Process::start("moq auth serve", &mut command);
+        wait::until("the auth server to listen", wait::SOON, || std::net::TcpStream::connect(address).ok());
+        Self { _process: process, url: format!("http://{address}") }
+    }
+}
+
+/// What `moq auth` prints.
+///
+/// # Panics
+///
+/// When it fails.
+pub fn auth(arguments: &[&str]) -> String {
+    let output = Command::new(tools::program("moq")).arg("auth").args(arguments).output().expect("moq runs");
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "moq auth {arguments:?}: {problem}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// An address of 127.0.0.1 that is free for TCP and for UDP. The relay wants one number for both and does not tell

@@ -285,7 +285,7 @@ impl Host {
             Ok(grant) => grant,
             Err(denied) => {
                 self.metrics.counters().sessions_denied.bump();
-                tracing::info!(path = %request.path, reason = %denied.reason, "session denied");
+                tracing::info!(path = %request.path, reason = %denied.reason, detail = denied.detail, "session denied");
                 transport.close(denial(denied.reason).0, &denied.detail).await;
                 return Err(denied.to_string());
             }

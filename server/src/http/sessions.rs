@@ -32,6 +32,9 @@ struct Session {
     path: String,
     tier: String,
     tenant: String,
+    /// Whose credential it showed: `key:` and the id of a stream key, `jwt:` or `webhook:` and a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
     peer: String,
     since: String,
     /// What the gateway knows of the link, by name; absent where a protocol knows nothing.
@@ -50,6 +53,7 @@ impl From<SessionSnapshot> for Session {
             path: session.path.to_string(),
             tier: session.tier.to_string(),
             tenant: session.tenant.to_string(),
+            credential: session.holder.map(|holder| holder.to_string()),
             peer: SocketAddr::new(session.peer.ip().to_canonical(), session.peer.port()).to_string(),
             since: rfc3339(UNIX_EPOCH + session.since),
             link: (!link.is_empty()).then_some(link),

@@ -5,6 +5,8 @@ mod calls;
 mod encrypted;
 mod every_unit;
 mod hostile;
+mod keys;
+mod keys_live;
 mod latency;
 mod loss;
 mod matrix;
@@ -13,7 +15,9 @@ mod relay;
 mod rig;
 mod stop;
 mod tidy;
+mod tokens;
 mod usage;
+mod webhook;
 
 use std::time::Duration;
 
