@@ -71,7 +71,8 @@ impl App {
         let gate = Gate::new(origin.clone(), Arc::new(entrance));
 
         let is_certificate_configured = config.tls.is_some();
-        let rtmp = config.rtmp.map(|listen| bind::rtmp(listen, config.tls.as_ref(), &gate)).transpose()?;
+        let rtmp =
+            config.rtmp.as_ref().map(|rtmp| bind::rtmp(rtmp, config.tls.as_ref(), &gate)).transpose()?;
         let moq = bind::moq(config.moq, config.tls, config.grace, &gate).await?;
         let passphrase = config.srt.as_ref().and_then(|srt| srt.passphrase.clone());
         let srt = config.srt.map(|srt| bind::srt(srt, &gate)).transpose()?;

@@ -16,7 +16,7 @@ use crate::admission::jwt::Jwt;
 use crate::admission::keys::Keys;
 use crate::admission::webhook::Webhook;
 use crate::admission::{Kicks, Policy, Supervisor};
-use crate::config::{self, Auth, AuthMode, Relay, Srt, Tls};
+use crate::config::{self, Auth, AuthMode, Relay, Rtmp, Srt, Tls};
 use crate::error::StartError;
 use crate::http::{Access, Admin};
 use crate::store::Store;
@@ -85,12 +85,13 @@ pub(crate) fn srt(config: Srt, gate: &Gate) -> Result<moqgate_srt::Listener, Sta
 
 /// Binds the RTMP port. With a certificate it speaks RTMPS as well.
 pub(crate) fn rtmp(
-    listen: SocketAddr,
+    config: &Rtmp,
     tls: Option<&Tls>,
     gate: &Gate,
 ) -> Result<moqgate_rtmp::Listener, StartError> {
     let tls = tls.map(server_tls).transpose()?;
-    let config = moqgate_rtmp::Config { listen, tls, ..moqgate_rtmp::Config::default() };
+    let Rtmp { listen, play_wait } = *config;
+    let config = moqgate_rtmp::Config { listen, tls, play_wait, ..moqgate_rtmp::Config::default() };
     moqgate_rtmp::Listener::bind(config, gate.clone()).map_err(|error| match error {
         moqgate_rtmp::BindError::Socket { address, source } => {
             StartError::Bind { what: "RTMP (TCP)", address, source }

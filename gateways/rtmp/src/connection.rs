@@ -7,16 +7,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use moqgate_core::{
-    Denied, DenyReason, Direction, KillReason, Path, Protocol, PublishError, PublishOptions, Request,
-};
+use moqgate_core::{Denied, DenyReason, Direction, KillReason, Path};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::admit::{admit, until_gone};
 use crate::egress::Player;
 use crate::ingest::Ingest;
 use crate::listen::Shared;
@@ -27,10 +26,6 @@ use crate::stats::Link;
 
 /// Read at once: a fifth of a second of 600 kbit/s, and little enough for ten thousand connections.
 const READ_SIZE: usize = 16 << 10;
-/// Read while a peer waits for the decision: what it says meanwhile is short, and only its end matters.
-const WAITING_INPUT: usize = 16 << 10;
-/// Most that a decision may take; encoders wait longer.
-const DECISION_LIMIT: Duration = Duration::from_secs(10);
 /// Most that a peer may take to read what we say.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// A timer that nothing has asked for yet.
@@ -71,13 +66,13 @@ struct Connection<S> {
 }
 
 /// What the peer was let in for. The session is dropped last: it is what the rest is charged to.
-struct Live {
-    path: Path,
-    media: Media,
-    session: moqgate_core::Session,
+pub(crate) struct Live {
+    pub(crate) path: Path,
+    pub(crate) media: Media,
+    pub(crate) session: moqgate_core::Session,
 }
 
-enum Media {
+pub(crate) enum Media {
     In(Box<Ingest>),
     Out(Box<Player>),
 }
@@ -307,6 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.live = Some(Live { path, media: Media::Out(Box::new(player)), session });
             return Ok(());
         }
+        info!(peer = %self.peer, %path, "RTMP peer left");
         self.session.finish();
         self.flush().await?;
         Err(End::Finished)
@@ -400,79 +396,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn count(shared: &Shared, link: &Link, read: usize) {
+pub(crate) fn count(shared: &Shared, link: &Link, read: usize) {
     shared.metrics.bytes.fetch_add(read as u64, Relaxed);
     link.bytes_received.fetch_add(read as u64, Relaxed);
-}
-
-/// Waits for something while the peer stays; what it says meanwhile is kept.
-async fn until_gone<T>(
-    stream: &mut (impl AsyncRead + Unpin),
-    input: &mut BytesMut,
-    shared: &Shared,
-    link: &Link,
-    awaited: impl Future<Output = T>,
-) -> Result<T, End> {
-    let mut awaited = std::pin::pin!(awaited);
-    loop {
-        let room = input.len() < WAITING_INPUT;
-        tokio::select! {
-            biased;
-            done = &mut awaited => return Ok(done),
-            read = stream.read_buf(input), if room => match read {
-                Ok(0) => return Err(End::Closed),
-                Ok(read) => count(shared, link, read),
-                Err(error) => return Err(End::Io(error)),
-            },
-        }
-    }
-}
-
-/// Decides about a peer, and opens what it publishes or plays.
-async fn admit(
-    shared: &Shared,
-    peer: SocketAddr,
-    link: &Arc<Link>,
-    ask: Ask,
-) -> Result<Result<Live, Denied>, End> {
-    let request = Request {
-        protocol: Protocol::Rtmp,
-        direction: ask.direction,
-        path: ask.name.path,
-        credential: ask.name.credential,
-        peer,
-    };
-    let grant = match tokio::time::timeout(DECISION_LIMIT, shared.gate.admit(&request)).await {
-        Ok(Ok(grant)) => grant,
-        Ok(Err(denied)) => return Ok(Err(denied)),
-        Err(_) => return Ok(Err(denied(DenyReason::Unavailable, "admission took too long"))),
-    };
-    let session = shared.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
-    let path = session.path().clone();
-    let media = if ask.direction == Direction::Publish {
-        publish(&session, &path, link).map(|ingest| Media::In(Box::new(ingest)))
-    } else {
-        tokio::select! {
-            biased;
-            player = Player::open(&session, path.clone(), &ask.capabilities, shared.play_wait) => {
-                player.map(|player| Media::Out(Box::new(player)))
-            }
-            reason = session.killed() => return Err(End::Killed(reason)),
-        }
-    };
-    Ok(media.map(|media| Live { path, media, session }))
-}
-
-fn publish(session: &moqgate_core::Session, path: &Path, link: &Arc<Link>) -> Result<Ingest, Denied> {
-    let publish = session.publisher().publish(path, PublishOptions::default(), Instant::now());
-    let broadcast = publish.map_err(|error| {
-        let reason = match error {
-            PublishError::Busy => DenyReason::Conflict,
-            PublishError::Forbidden | _ => DenyReason::Forbidden,
-        };
-        denied(reason, &error.to_string())
-    })?;
-    Ok(Ingest::new(broadcast, Arc::clone(link)))
 }
 
 /// Counts and logs how a connection ended.
@@ -500,10 +426,6 @@ pub(crate) fn report(shared: &Shared, peer: SocketAddr, end: &End) {
             }
         }
     }
-}
-
-fn denied(reason: DenyReason, detail: &str) -> Denied {
-    Denied { reason, detail: detail.to_owned() }
 }
 
 async fn killed(session: Option<&moqgate_core::Session>) -> KillReason {

@@ -9,7 +9,8 @@
 //! The protocol is sans-IO: [`proto`] reads and writes the wire, [`session`] is one connection and is told the time.
 //! [`Listener`] and [`Caller`] are their shells.
 
-pub mod caller;
+mod admit;
+mod caller;
 pub mod config;
 mod connection;
 mod egress;

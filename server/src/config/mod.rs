@@ -51,7 +51,7 @@ pub(crate) struct Config {
     /// SRT.
     pub(crate) srt: Option<Srt>,
     /// RTMP.
-    pub(crate) rtmp: Option<SocketAddr>,
+    pub(crate) rtmp: Option<Rtmp>,
     /// HTTP API.
     pub(crate) http: Option<Http>,
     /// The usage ledger.
@@ -90,6 +90,15 @@ pub(crate) struct Srt {
     pub(crate) passphrase: Option<Secret>,
     /// Where a caller without a stream id publishes.
     pub(crate) default_path: Option<Path>,
+}
+
+/// What the RTMP gateway needs.
+#[derive(Debug)]
+pub(crate) struct Rtmp {
+    /// TCP address.
+    pub(crate) listen: SocketAddr,
+    /// How long a player waits for its publisher.
+    pub(crate) play_wait: Duration,
 }
 
 /// What the HTTP API needs.

@@ -179,6 +179,14 @@ pub(crate) struct Rtmp {
     /// Where RTMP listens, TCP; with a certificate RTMPS too, on the same port. By default `1935`.
     #[arg(id = "rtmp.listen", long = "rtmp-listen", env = "MOQGATE_RTMP_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    /// How long a player waits for a broadcast that nobody publishes yet, or whose publisher left; `0s` does not wait. At most 1 h. Default: `10s`.
+    #[arg(
+        id = "rtmp.play-wait",
+        long = "rtmp-play-wait",
+        env = "MOQGATE_RTMP_PLAY_WAIT",
+        value_name = "TIME"
+    )]
+    pub(crate) play_wait: Option<Span>,
 }
 
 /// `[http]`
@@ -308,7 +316,7 @@ impl Raw {
             retention: self.retention.or(other.retention),
             moq: self.moq.or(other.moq),
             srt: self.srt.or(other.srt),
-            rtmp: Rtmp { listen: self.rtmp.listen.or(other.rtmp.listen) },
+            rtmp: self.rtmp.or(other.rtmp),
             http: self.http.or(other.http),
             webrtc: Webrtc { listen: self.webrtc.listen.or(other.webrtc.listen) },
             usage: self.usage.or(other.usage),
@@ -334,6 +342,12 @@ impl Moq {
 impl Retention {
     fn or(self, other: Self) -> Self {
         first_said!(self, other, age, bytes)
+    }
+}
+
+impl Rtmp {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, listen, play_wait)
     }
 }
 

@@ -10,7 +10,7 @@ use super::auth::{admin_token, auth};
 use super::objective::RawObjective;
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
-use super::{Cli, Config, ConfigError, Http, Relay, Srt, Tls, Trust, Usage, call};
+use super::{Cli, Config, ConfigError, Http, Relay, Rtmp, Srt, Tls, Trust, Usage, call};
 use crate::ledger::{Export, Token};
 
 const MOQ_PORT: u16 = 4443;
@@ -28,9 +28,9 @@ const SRT_LATENCY: Duration = Duration::from_millis(120);
 /// The latency travels as 16 bits of milliseconds.
 const SRT_LATENCY_MAX: Duration = Duration::from_secs(60);
 /// An encoder needs some seconds to start.
-const SRT_PLAY_WAIT: Duration = Duration::from_secs(10);
+const PLAY_WAIT: Duration = Duration::from_secs(10);
 /// A player that waits holds a connection.
-const SRT_PLAY_WAIT_MAX: Duration = Duration::from_secs(3600);
+const PLAY_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What libsrt accepts as a passphrase, in bytes.
 const SRT_PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 10..=79;
 /// What an invoice can bear to lose, and a disk to write.
@@ -74,7 +74,7 @@ impl Config {
             retention_bytes: raw.retention.bytes.unwrap_or(RETENTION_BYTES),
             moq: listen(raw.moq.listen, MOQ_PORT).address(),
             srt: srt(raw.srt)?,
-            rtmp: listen(raw.rtmp.listen, RTMP_PORT).address(),
+            rtmp: rtmp(&raw.rtmp)?,
             http: http(&raw.http),
             auth: auth(raw.auth, has_data_dir)?,
             admin_token: admin_token(raw.admin)?,
@@ -171,10 +171,7 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
     if latency > SRT_LATENCY_MAX {
         return Err(ConfigError::value("srt.latency", "must be at most 60 s"));
     }
-    let play_wait = raw.play_wait.map_or(SRT_PLAY_WAIT, |Span(wait)| wait);
-    if play_wait > SRT_PLAY_WAIT_MAX {
-        return Err(ConfigError::value("srt.play-wait", "must be at most 1 h"));
-    }
+    let play_wait = play_wait("srt.play-wait", raw.play_wait)?;
     let passphrase = raw.passphrase.map(|Hidden(secret)| secret);
     if passphrase.as_ref().is_some_and(|secret| !SRT_PASSPHRASE_BYTES.contains(&secret.expose().len())) {
         return Err(ConfigError::value("srt.passphrase", "must have 10 to 79 bytes"));
@@ -182,6 +179,18 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
     let default_path = raw.default_path.map(|path| broadcast_path("srt.default-path", &path)).transpose()?;
     let listen = listen(raw.listen, SRT_PORT).address();
     Ok(listen.map(|listen| Srt { listen, latency, play_wait, passphrase, default_path }))
+}
+
+fn rtmp(raw: &raw::Rtmp) -> Result<Option<Rtmp>, ConfigError> {
+    let play_wait = play_wait("rtmp.play-wait", raw.play_wait)?;
+    Ok(listen(raw.listen, RTMP_PORT).address().map(|listen| Rtmp { listen, play_wait }))
+}
+
+fn play_wait(key: &'static str, said: Option<Span>) -> Result<Duration, ConfigError> {
+    match said.map_or(PLAY_WAIT, |Span(wait)| wait) {
+        wait if wait > PLAY_WAIT_MAX => Err(ConfigError::value(key, "must be at most 1 h")),
+        wait => Ok(wait),
+    }
 }
 
 pub(super) fn broadcast_path(key: &'static str, text: &str) -> Result<Path, ConfigError> {
@@ -263,7 +272,7 @@ mod tests {
         assert_eq!(config.moq.map(|address| address.port()), Some(4443));
         assert_eq!(config.srt.as_ref().map(|srt| srt.listen.port()), Some(9000));
         assert_eq!(config.srt.map(|srt| srt.latency), Some(Duration::from_millis(120)));
-        assert_eq!(config.rtmp.map(|address| address.port()), Some(1935));
+        assert_eq!(config.rtmp.map(|rtmp| rtmp.listen.port()), Some(1935));
         assert_eq!(
             config.http.map(|http| (http.listen.port(), http.metrics_per_broadcast)),
             Some((8080, false))
@@ -303,6 +312,7 @@ mod tests {
             (&["--srt-passphrase", "short"], "srt.passphrase"),
             (&["--srt-latency", "61s"], "srt.latency"),
             (&["--srt-play-wait", "61m"], "srt.play-wait"),
+            (&["--rtmp-play-wait", "61m"], "rtmp.play-wait"),
             (&["--srt-default-path", "/"], "srt.default-path"),
             (&["--relay", "relay.example.com"], "relay.url"),
             (&["--relay", "https://"], "relay.url"),
