@@ -8,12 +8,14 @@
 pub mod browser;
 pub mod fixture;
 pub mod gateway;
+pub mod gstreamer;
 pub mod http;
 pub mod keys;
 pub mod libsrt;
 pub mod listing;
 pub mod lossy;
 pub mod media;
+pub mod obs;
 pub mod peers;
 pub mod process;
 pub mod tools;

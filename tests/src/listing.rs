@@ -88,7 +88,7 @@ impl Lister {
         let (packets, frames) =
             (folder.join(format!("{name}.packets")), folder.join(format!("{name}.frames")));
         let mut command = ffmpeg.command();
-        command.args(options).arg("-copyts").arg("-i").arg(input);
+        command.args(options).arg("-i").arg(input);
         command.args(["-map", "0:v", "-map", "0:a", "-c", "copy", "-f", "framemd5"]).arg(&packets);
         command.args([
             "-map",
@@ -148,7 +148,7 @@ fn complaints(log: &Log) -> Vec<String> {
 #[must_use]
 pub fn of_file(ffmpeg: Ffmpeg, file: &Path) -> Listing {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut lister = Lister::start(ffmpeg, &[], file.as_os_str(), folder.path(), "clip");
+    let mut lister = Lister::start(ffmpeg, &["-copyts"], file.as_os_str(), folder.path(), "clip");
     let mut listing = lister.listing(crate::wait::SOON);
     // ffmpeg corrects decoding times that it does not like; ffprobe does not.
     let rows = media::probe(file, "packet=stream_index,pts_time,dts_time");

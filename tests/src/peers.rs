@@ -26,6 +26,14 @@ pub fn export(url: &str, broadcast: &str, format: &str, file: &Path, max_age: Du
     Process::start_into("moq export", command.args(["export", format, "--max-age", &age]), file)
 }
 
+/// A `moq` that writes MPEG-TS and stays for `linger` when the broadcast has ended, in case that it comes back.
+#[must_use]
+pub fn export_ts_lingering(url: &str, broadcast: &str, file: &Path, linger: Duration) -> Process {
+    let linger = format!("{}ms", linger.as_millis());
+    let mut command = moq(url, broadcast);
+    Process::start_into("moq export", command.args(["export", "ts", "--linger", &linger]), file)
+}
+
 /// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it.
 #[must_use]
 pub fn import_ts(url: &str, broadcast: &str, clip: &Path, rate: f32) -> Process {

@@ -80,9 +80,9 @@ fn av1_and_opus() {
     Matrix { clip: "av1.mp4", ffmpeg: Ffmpeg::Newer, protocols: &[Rtmp, Moq], sound_off: 7000 }.run();
 }
 
-/// Gateway arguments with which nothing of a clip is forgotten, and an SRT player stays long enough for its publisher
-/// to come, and not much longer after it has left.
-const ARGUMENTS: [&str; 4] = ["--retention-age", "60s", "--srt-play-wait", "6s"];
+/// Gateway arguments with which nothing of a clip is forgotten, and a player stays long enough for its publisher to come,
+/// and not much longer after it has left.
+const ARGUMENTS: [&str; 6] = ["--retention-age", "60s", "--srt-play-wait", "6s", "--rtmp-play-wait", "6s"];
 
 /// One publisher and its players.
 struct Row {
@@ -151,12 +151,12 @@ impl Matrix {
                 Srt => {
                     let id = format!("#!::r={path},m=request");
                     let url = media::srt_url_with(gateway.srt(), &id, "&latency=1000000");
-                    Player::Ffmpeg(Lister::start(self.ffmpeg, &[], url.as_ref(), folder, &name))
+                    Player::Ffmpeg(Lister::start(self.ffmpeg, &["-copyts"], url.as_ref(), folder, &name))
                 }
                 Rtmp => {
                     let url = gateway.rtmp_url(&path);
-                    let options = self.ffmpeg.rtmp_options();
-                    Player::Ffmpeg(Lister::start(self.ffmpeg, options, url.as_ref(), folder, &name))
+                    let options = [&["-copyts"], self.ffmpeg.rtmp_options()].concat();
+                    Player::Ffmpeg(Lister::start(self.ffmpeg, &options, url.as_ref(), folder, &name))
                 }
                 Moq => {
                     let format = if self.is_ts() { "ts" } else { "fmp4" };
