@@ -23,8 +23,13 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 fn picture(codec: Codec, keyframe: bool, number: u32, body: &[u8]) -> Vec<u8> {
     let slice = |head: Vec<u8>| [&head, body].concat();
     match (codec, keyframe) {
-        (Codec::H264, true) => h264::unit(&[h264::sps(), h264::pps(0), slice(h264::idr(0))]),
-        (Codec::H264, false) => h264::unit(&[slice(h264::inter(number % 16, 0))]),
+        // Two slices, each of which alone would look like a picture.
+        (Codec::H264, true) => {
+            h264::unit(&[h264::sps(), h264::pps(0), slice(h264::idr(0)), slice(h264::idr(5))])
+        }
+        (Codec::H264, false) => {
+            h264::unit(&[slice(h264::inter(number % 16, 0)), slice(h264::inter(number % 16, 5))])
+        }
         (Codec::Vp8, true) => slice(vec![0x10, 2, 0, 0x9d, 1, 0x2a, 0x40, 1, 0xb4, 0]),
         (Codec::Vp8, false) => slice(vec![0x11, 2, 0]),
         (Codec::Vp9, true) => slice(vec![0x82, 0x49, 0x83, 0x42, 0x20, 0x13, 0xf0, 0x0b, 0x30]),
