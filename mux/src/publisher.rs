@@ -9,6 +9,7 @@ mod track;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -138,6 +139,17 @@ impl Publisher {
             Event::Problem(_) => {}
         }
         Ok(())
+    }
+
+    /// Ready with a track of pictures whose readers would do better with a keyframe: one has come, or has lost what it
+    /// needs. Who imports from an encoder that can be asked passes it on, rate limited.
+    pub fn poll_keyframe_wanted(&mut self, cx: &mut Context<'_>) -> Poll<TrackId> {
+        for (id, media) in &mut self.tracks {
+            if media.poll_keyframe_wanted(cx).is_ready() {
+                return Poll::Ready(*id);
+            }
+        }
+        Poll::Pending
     }
 
     /// Ends all tracks and the broadcast.

@@ -1,10 +1,12 @@
 //! The parts of moqgate, put together: everything is bound before anything is served.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::Router;
 use moqgate_core::{Gate, Origin, OriginConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use tracing::info;
 use crate::bind;
 use crate::calls::{Caller, Way};
 use crate::config::call::Call;
-use crate::config::{Config, Mode, Usage};
+use crate::config::{self, Config, Mode, Usage};
 use crate::demo::Demo;
 use crate::entrance::{Entrance, Refusals};
 use crate::error::StartError;
@@ -33,10 +35,7 @@ const HOP_ID_BITS: u32 = 53;
 /// Everything, bound and silent.
 pub(crate) struct App {
     api: Api,
-    moq: Option<bind::Moq>,
-    srt: Option<moqgate_srt::Listener>,
-    rtmp: Option<moqgate_rtmp::Listener>,
-    http: Option<TcpListener>,
+    listeners: Listeners,
     relays: Vec<moqgate_moq::Dialer>,
     pushes: Vec<Caller>,
     pulls: Vec<Caller>,
@@ -44,6 +43,62 @@ pub(crate) struct App {
     ledger: Option<Ledger>,
     exporter: Option<Exporter>,
     grace: Duration,
+}
+
+/// What is to be bound.
+struct Wanted {
+    moq: Option<SocketAddr>,
+    srt: Option<config::Srt>,
+    rtmp: Option<config::Rtmp>,
+    webrtc: Option<config::Webrtc>,
+    http: Option<config::Http>,
+    tls: Option<config::Tls>,
+    grace: Duration,
+}
+
+/// What is bound; `None` is off.
+struct Listeners {
+    moq: Option<bind::Moq>,
+    srt: Option<moqgate_srt::Listener>,
+    rtmp: Option<moqgate_rtmp::Listener>,
+    webrtc: Option<moqgate_webrtc::Listener>,
+    http: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: Wanted, gate: &Gate) -> Result<Self, StartError> {
+        let rtmp =
+            config.rtmp.as_ref().map(|rtmp| bind::rtmp(rtmp, config.tls.as_ref(), gate)).transpose()?;
+        let moq = bind::moq(config.moq, config.tls, config.grace, gate).await?;
+        let srt = config.srt.map(|srt| bind::srt(srt, gate)).transpose()?;
+        let webrtc = match config.webrtc {
+            Some(webrtc) => Some(bind::webrtc(webrtc, gate).await?),
+            None => None,
+        };
+        let http = bind::http(config.http).await?;
+        Ok(Self { moq, srt, rtmp, webrtc, http })
+    }
+
+    fn gateways(&self) -> Gateways {
+        Gateways {
+            srt: self.srt.as_ref().map(moqgate_srt::Listener::metrics),
+            rtmp: self.rtmp.as_ref().map(moqgate_rtmp::Listener::metrics),
+            webrtc: self.webrtc.as_ref().map(moqgate_webrtc::Listener::metrics),
+            moq: self.moq.as_ref().map(|moq| moq.listener.metrics()),
+            ..Gateways::default()
+        }
+    }
+
+    fn bound(&self) -> Result<Bound, StartError> {
+        Ok(Bound {
+            moq: self.moq.as_ref().map(|moq| moq.listener.local_addr()),
+            srt: self.srt.as_ref().map(moqgate_srt::Listener::local_addr),
+            rtmp: self.rtmp.as_ref().map(moqgate_rtmp::Listener::local_addr),
+            webrtc: self.webrtc.as_ref().map(moqgate_webrtc::Listener::local_addr),
+            http: self.http.as_ref().map(TcpListener::local_addr).transpose().map_err(no_address)?,
+            ..Bound::default()
+        })
+    }
 }
 
 impl App {
@@ -71,13 +126,18 @@ impl App {
         let gate = Gate::new(origin.clone(), Arc::new(entrance));
 
         let is_certificate_configured = config.tls.is_some();
-        let rtmp =
-            config.rtmp.as_ref().map(|rtmp| bind::rtmp(rtmp, config.tls.as_ref(), &gate)).transpose()?;
-        let moq = bind::moq(config.moq, config.tls, config.grace, &gate).await?;
         let passphrase = config.srt.as_ref().and_then(|srt| srt.passphrase.clone());
-        let srt = config.srt.map(|srt| bind::srt(srt, &gate)).transpose()?;
         let metrics_per_broadcast = config.http.as_ref().is_some_and(|http| http.metrics_per_broadcast);
-        let http = bind::http(config.http).await?;
+        let wanted = Wanted {
+            moq: config.moq,
+            srt: config.srt,
+            rtmp: config.rtmp,
+            webrtc: config.webrtc,
+            http: config.http,
+            tls: config.tls,
+            grace: config.grace,
+        };
+        let listeners = Listeners::bind(wanted, &gate).await?;
         let relays: Vec<_> = config.relays.into_iter().map(|relay| bind::relay(relay, &gate)).collect();
         let callers = |calls: Vec<Call>, way| -> Result<Vec<Caller>, StartError> {
             calls.into_iter().map(|call| Caller::new(call, way, &gate)).collect()
@@ -91,20 +151,12 @@ impl App {
             keeps_ledger: store.is_some(),
             refusals,
             gateways: Gateways {
-                srt: srt.as_ref().map(moqgate_srt::Listener::metrics),
-                rtmp: rtmp.as_ref().map(moqgate_rtmp::Listener::metrics),
-                moq: moq.as_ref().map(|moq| moq.listener.metrics()),
                 relays: relays.iter().map(moqgate_moq::Dialer::metrics).collect(),
                 calls: Calls::new(&pushes, &pulls),
+                ..listeners.gateways()
             },
             node: config.node.into(),
-            bound: Bound {
-                moq: moq.as_ref().map(|moq| moq.listener.local_addr()),
-                srt: srt.as_ref().map(moqgate_srt::Listener::local_addr),
-                rtmp: rtmp.as_ref().map(moqgate_rtmp::Listener::local_addr),
-                http: http.as_ref().map(TcpListener::local_addr).transpose().map_err(no_address)?,
-                is_certificate_configured,
-            },
+            bound: Bound { is_certificate_configured, ..listeners.bound()? },
             readiness,
             objectives: config.objectives.into(),
             access,
@@ -112,20 +164,7 @@ impl App {
         };
         let (ledger, exporter) = keep_books(store, &api, &config.usage)?;
         let demo = is_demo.then(|| Demo::new(api.bound.srt, api.bound.rtmp, passphrase)).transpose()?;
-        Ok(Self {
-            api,
-            moq,
-            srt,
-            rtmp,
-            http,
-            relays,
-            pushes,
-            pulls,
-            demo,
-            ledger,
-            exporter,
-            grace: config.grace,
-        })
+        Ok(Self { api, listeners, relays, pushes, pulls, demo, ledger, exporter, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -159,16 +198,21 @@ impl App {
         if let Some(keys) = self.api.access.keys.clone() {
             background.spawn(keys.follow(background.token(), move || supervisor.look(SystemTime::now())));
         }
-        if let Some(srt) = self.srt {
+        if let Some(srt) = self.listeners.srt {
             ingest.spawn(srt.run(ingest.token()));
         }
-        if let Some(rtmp) = self.rtmp {
+        if let Some(rtmp) = self.listeners.rtmp {
             ingest.spawn(rtmp.run(ingest.token()));
+        }
+        let mut sessions = Router::new();
+        if let Some(webrtc) = self.listeners.webrtc {
+            sessions = webrtc.router();
+            ingest.spawn(webrtc.run(ingest.token()));
         }
         if let Some(demo) = self.demo {
             ingest.spawn(demo.run(ingest.token()));
         }
-        if let Some(bind::Moq { listener, tcp }) = self.moq {
+        if let Some(bind::Moq { listener, tcp }) = self.listeners.moq {
             let routes = http::certificate_router(listener.certificate_hash());
             http.spawn(http::serve(tcp, routes, http.token().cancelled_owned()));
             viewers.spawn(listener.run(viewers.token()));
@@ -179,8 +223,8 @@ impl App {
         // A pull is a publisher of ours, a push is a viewer.
         self.pulls.into_iter().for_each(|pull| ingest.spawn(pull.run(ingest.token())));
         self.pushes.into_iter().for_each(|push| viewers.spawn(push.run(viewers.token())));
-        if let Some(listener) = self.http {
-            let routes = http::router(self.api.clone());
+        if let Some(listener) = self.listeners.http {
+            let routes = http::router(self.api.clone()).merge(sessions);
             http.spawn(http::serve(listener, routes, http.token().cancelled_owned()));
         }
         Running {

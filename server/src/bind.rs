@@ -16,7 +16,7 @@ use crate::admission::jwt::Jwt;
 use crate::admission::keys::Keys;
 use crate::admission::webhook::Webhook;
 use crate::admission::{Kicks, Policy, Supervisor};
-use crate::config::{self, Auth, AuthMode, Relay, Rtmp, Srt, Tls};
+use crate::config::{self, Auth, AuthMode, Relay, Rtmp, Srt, Tls, Webrtc};
 use crate::error::StartError;
 use crate::http::{Access, Admin};
 use crate::store::Store;
@@ -95,6 +95,34 @@ pub(crate) fn rtmp(
     moqgate_rtmp::Listener::bind(config, gate.clone()).map_err(|error| match error {
         moqgate_rtmp::BindError::Socket { address, source } => {
             StartError::Bind { what: "RTMP (TCP)", address, source }
+        }
+    })
+}
+
+/// Binds the WebRTC port, and looks names of outside addresses up.
+pub(crate) async fn webrtc(config: Webrtc, gate: &Gate) -> Result<moqgate_webrtc::Listener, StartError> {
+    let mut hosts = Vec::new();
+    for host in &config.hosts {
+        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+        let found = found.map_err(|source| StartError::Host { host: host.clone(), source })?;
+        hosts.extend(found.map(|address| address.ip()));
+    }
+    let ice_servers = config.ice_servers.into_iter().map(|server| {
+        let (username, credential) = server.login.unzip();
+        moqgate_webrtc::IceServer { url: server.url, username, credential }
+    });
+    let config = moqgate_webrtc::Config {
+        listen: config.listen,
+        hosts,
+        ice_servers: ice_servers.collect(),
+        ..moqgate_webrtc::Config::default()
+    };
+    moqgate_webrtc::Listener::bind(config, gate.clone()).map_err(|error| match error {
+        moqgate_webrtc::BindError::Socket { address, source } => {
+            StartError::Bind { what: "WebRTC (UDP and TCP)", address, source }
+        }
+        error @ (moqgate_webrtc::BindError::Certificate(_) | _) => {
+            StartError::Tls { reason: error.to_string() }
         }
     })
 }

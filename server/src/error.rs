@@ -57,6 +57,14 @@ pub(crate) enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A name cannot be looked up.
+    #[error("webrtc.host: {host}: {source}")]
+    Host {
+        /// As configured.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Certificate or key cannot be used.
     #[error("tls: {reason}")]
     Tls {

@@ -13,6 +13,8 @@ pub(crate) struct Bound {
     pub(crate) srt: Option<SocketAddr>,
     /// TCP.
     pub(crate) rtmp: Option<SocketAddr>,
+    /// UDP and TCP.
+    pub(crate) webrtc: Option<SocketAddr>,
     /// TCP.
     pub(crate) http: Option<SocketAddr>,
     /// Whether an authority vouches for the certificate, as far as we know.
@@ -22,7 +24,13 @@ pub(crate) struct Bound {
 impl Bound {
     /// `ready`, and each listener as `key=address`.
     pub(crate) fn line(&self) -> String {
-        let listeners = [("moq", self.moq), ("srt", self.srt), ("rtmp", self.rtmp), ("http", self.http)];
+        let listeners = [
+            ("moq", self.moq),
+            ("srt", self.srt),
+            ("rtmp", self.rtmp),
+            ("webrtc", self.webrtc),
+            ("http", self.http),
+        ];
         listeners
             .into_iter()
             .filter_map(|(name, at)| Some((name, at?)))
@@ -87,6 +95,7 @@ mod tests {
             moq: at("[::]:4443"),
             srt: at("127.0.0.1:9000"),
             rtmp: at("127.0.0.1:1935"),
+            webrtc: at("127.0.0.1:8189"),
             http: None,
             is_certificate_configured: false,
         }
@@ -94,7 +103,10 @@ mod tests {
 
     #[test]
     fn the_line_names_what_listens() {
-        assert_eq!(bound().line(), "ready moq=[::]:4443 srt=127.0.0.1:9000 rtmp=127.0.0.1:1935");
+        assert_eq!(
+            bound().line(),
+            "ready moq=[::]:4443 srt=127.0.0.1:9000 rtmp=127.0.0.1:1935 webrtc=127.0.0.1:8189"
+        );
         assert_eq!(Bound::default().line(), "ready");
     }
 

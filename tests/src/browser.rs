@@ -27,13 +27,20 @@ const FLAGS: [&str; 9] = [
     "--window-size=800,600",
 ];
 
+/// A test picture and a beep every second, and nobody who has to allow them.
+const CAMERA: [&str; 3] = [
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+];
+
 /// A page of `tools/web` in a browser of its own.
 pub struct Page {
     driver: SocketAddr,
     session: String,
     _process: Process,
     _profile: TempDir,
-    _server: Server,
+    server: Option<Server>,
 }
 
 impl Page {
@@ -45,6 +52,25 @@ impl Page {
     #[must_use]
     pub fn open(script: &'static str, query: &str) -> Self {
         let server = Server::start(script);
+        let page = Self::start(Some(server), &[]);
+        let url = page.server.as_ref().map(|server| format!("http://{}/?{query}", server.address));
+        page.command("url", &json!({ "url": url }));
+        page
+    }
+
+    /// Opens a page that somebody else serves, in a browser with a camera and a microphone that are made up.
+    ///
+    /// # Panics
+    ///
+    /// When the browser does not start or the page does not load.
+    #[must_use]
+    pub fn visit(url: &str) -> Self {
+        let page = Self::start(None, &CAMERA);
+        page.command("url", &json!({ "url": url }));
+        page
+    }
+
+    fn start(server: Option<Server>, more: &[&str]) -> Self {
         let mut command = Command::new(tools::program("chromedriver"));
         let process = Process::start("chromedriver", command.arg("--port=0"));
         let line = process.log().wait("started successfully on port");
@@ -52,17 +78,14 @@ impl Page {
         let driver = SocketAddr::from(([127, 0, 0, 1], port.expect("the line ends with the port")));
         let profile = tempfile::tempdir().expect("a folder for the browser's profile");
         let data = format!("--user-data-dir={}", profile.path().display());
-        let flags: Vec<&str> = FLAGS.into_iter().chain([data.as_str()]).collect();
+        let flags: Vec<&str> = FLAGS.into_iter().chain(more.iter().copied()).chain([data.as_str()]).collect();
         let options = json!({ "args": flags, "binary": tools::program("chromium") });
         let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL" } });
         let capabilities = json!({ "capabilities": { "alwaysMatch": wanted } });
         let answer = drive(driver, "POST", "/session", Some(&capabilities));
         let session = answer["sessionId"].as_str().expect("a session").to_owned();
-        let url = format!("http://{}/?{query}", server.address);
-        let page = Self { driver, session, _process: process, _profile: profile, _server: server };
-        page.command("url", &json!({ "url": url }));
-        page
+        Self { driver, session, _process: process, _profile: profile, server }
     }
 
     /// Runs a script in the page and gives what it returns.

@@ -22,6 +22,7 @@ struct Ready {
     moq: SocketAddr,
     srt: SocketAddr,
     rtmp: SocketAddr,
+    webrtc: SocketAddr,
     http: SocketAddr,
 }
 
@@ -44,8 +45,13 @@ impl Gateway {
                 .and_then(|value| value.parse().ok())
                 .unwrap_or_else(|| panic!("no {key} address in {line:?}"))
         };
-        let ready =
-            Ready { moq: address("moq"), srt: address("srt"), rtmp: address("rtmp"), http: address("http") };
+        let ready = Ready {
+            moq: address("moq"),
+            srt: address("srt"),
+            rtmp: address("rtmp"),
+            webrtc: address("webrtc"),
+            http: address("http"),
+        };
         Self { process, ready }
     }
 
@@ -77,6 +83,12 @@ impl Gateway {
     #[must_use]
     pub fn moq(&self) -> SocketAddr {
         self.ready.moq
+    }
+
+    /// The WebRTC media port, UDP and TCP.
+    #[must_use]
+    pub fn webrtc(&self) -> SocketAddr {
+        self.ready.webrtc
     }
 
     /// The HTTP API.
@@ -184,7 +196,7 @@ impl Drop for Gateway {
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    for flag in ["--moq-listen", "--srt-listen", "--rtmp-listen", "--http-listen"] {
+    for flag in ["--moq-listen", "--srt-listen", "--rtmp-listen", "--webrtc-listen", "--http-listen"] {
         if !arguments.contains(&flag) {
             command.args([flag, "127.0.0.1:0"]);
         }

@@ -40,6 +40,7 @@ impl TrackConsumer {
             let mut state = shared.lock();
             let (cursor, floor) = state.start(&shared, subscription);
             let reader = state.enlist(Demand { viewer: live.viewer(), subscription });
+            state.keyframe_wanted = true;
             state.waiting_producer.take(&mut woken);
             (cursor, floor, state.next_arrival(), reader)
         };
@@ -69,6 +70,18 @@ impl TrackConsumer {
             if let Some(reader) = state.readers.get_mut(self.reader) {
                 *reader = Some(Demand { viewer: self.live.viewer(), subscription });
             }
+            state.waiting_producer.take(&mut woken);
+        }
+        wake_all(&mut woken);
+    }
+
+    /// Says that this reader would do better with a new group soon: it lost what it needs to go on. Whether the producer
+    /// can have one made is up to it.
+    pub fn request_keyframe(&self) {
+        let mut woken = Vec::new();
+        {
+            let mut state = self.shared.lock();
+            state.keyframe_wanted = true;
             state.waiting_producer.take(&mut woken);
         }
         wake_all(&mut woken);

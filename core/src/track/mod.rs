@@ -93,6 +93,8 @@ struct TrackState {
     end_sequence: Option<u64>,
     end: Option<End>,
     readers: Vec<Option<Demand>>,
+    /// A reader has come, or asked, since the producer last looked.
+    keyframe_wanted: bool,
     waiting_readers: Waiters,
     waiting_producer: Waiters,
 }

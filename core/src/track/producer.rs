@@ -1,6 +1,10 @@
 //! The writing half of a track.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use super::{End, TrackError, TrackInfo, TrackShared};
 use crate::{
@@ -18,6 +22,7 @@ pub struct TrackProducer {
     _live: LiveTrack,
     seen: Option<Subscription>,
     seat: Option<Seat>,
+    demand: Option<Seat>,
 }
 
 /// The track or its broadcast has ended.
@@ -49,7 +54,7 @@ const SEQUENCE_MAX: u64 = (1 << 53) - 2;
 impl TrackProducer {
     pub(crate) fn new(shared: Arc<TrackShared>, live: LiveTrack) -> Self {
         let info = Arc::clone(live.info());
-        Self { shared, info, _live: live, seen: None, seat: None }
+        Self { shared, info, _live: live, seen: None, seat: None, demand: None }
     }
 
     /// What does not change while the track lives.
@@ -142,6 +147,17 @@ impl TrackProducer {
         .await
     }
 
+    /// Ready, once, when a reader has come or asked for a keyframe since this was last ready. A gateway that can ask its
+    /// encoder for one does, as often as it sees fit.
+    pub fn poll_keyframe_wanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if std::mem::take(&mut state.keyframe_wanted) {
+            return Poll::Ready(());
+        }
+        state.waiting_producer.park(&mut self.demand, cx.waker());
+        Poll::Pending
+    }
+
     /// Whether the track has been ended from elsewhere: its broadcast ended or was taken over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -188,7 +204,9 @@ impl TrackProducer {
 impl Drop for TrackProducer {
     fn drop(&mut self) {
         self.end(End::Failed(TrackError::Aborted));
-        self.shared.lock().waiting_producer.leave(&mut self.seat);
+        let mut state = self.shared.lock();
+        state.waiting_producer.leave(&mut self.seat);
+        state.waiting_producer.leave(&mut self.demand);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod announce;
 mod books;
+mod demand;
 mod doors;
 mod dynamic;
 mod gauges;

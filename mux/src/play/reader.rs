@@ -190,6 +190,11 @@ impl Reader {
         first
     }
 
+    /// Says to the publisher that this reader would do better with a keyframe.
+    pub fn request_keyframe(&self) {
+        self.track.request_keyframe();
+    }
+
     /// The next frame of the queue.
     pub fn head(&self) -> Option<&Queued> {
         self.queue.frames.front()

@@ -1,5 +1,6 @@
 //! One track and its open group.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use moqgate_core::{Frame, GroupProducer, PushError, Timestamp, TrackProducer};
@@ -94,6 +95,14 @@ impl Media {
     /// Ends the open group; video goes on with the next keyframe.
     pub(super) fn interrupt(&mut self) {
         self.end_group();
+    }
+
+    /// Ready, once, when a reader of pictures would do better with a keyframe.
+    pub(super) fn poll_keyframe_wanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.grouping {
+            Grouping::Keyframes => self.producer.poll_keyframe_wanted(cx),
+            Grouping::Duration(_) => Poll::Pending,
+        }
     }
 
     /// Ends the track.

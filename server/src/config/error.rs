@@ -32,9 +32,6 @@ pub(crate) enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
-    /// A gateway that does not exist here was asked for.
-    #[error("{0} is not in this build: leave it out or set it to `off`")]
-    Absent(&'static str),
 }
 
 impl ConfigError {

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) srt: Option<Srt>,
     /// RTMP.
     pub(crate) rtmp: Option<Rtmp>,
+    /// WebRTC.
+    pub(crate) webrtc: Option<Webrtc>,
     /// HTTP API.
     pub(crate) http: Option<Http>,
     /// The usage ledger.
@@ -99,6 +101,26 @@ pub(crate) struct Rtmp {
     pub(crate) listen: SocketAddr,
     /// How long a player waits for its publisher.
     pub(crate) play_wait: Duration,
+}
+
+/// What the WebRTC gateway needs.
+#[derive(Debug)]
+pub(crate) struct Webrtc {
+    /// Address of the media port, UDP and TCP.
+    pub(crate) listen: SocketAddr,
+    /// Addresses of a NAT in front of this machine, or names of them.
+    pub(crate) hosts: Vec<String>,
+    /// STUN and TURN servers for clients.
+    pub(crate) ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IceServer {
+    /// Its URI, without user and password.
+    pub(crate) url: String,
+    /// User and password of a TURN server.
+    pub(crate) login: Option<(String, Secret)>,
 }
 
 /// What the HTTP API needs.

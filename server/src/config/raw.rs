@@ -213,9 +213,28 @@ pub(crate) struct Http {
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Webrtc {
-    /// Where WebRTC media will listen, UDP; port 8189 is set aside for it. Not in this build: only `off` is accepted.
+    /// Where WebRTC media comes in, UDP and TCP of the same number; offers and answers go over HTTP. Default: `8189`.
     #[arg(id = "webrtc.listen", long = "webrtc-listen", env = "MOQGATE_WEBRTC_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    /// Address or name at which this machine is reached from outside its NAT; may be given many times. Default: none.
+    #[arg(
+        id = "webrtc.host",
+        long = "webrtc-host",
+        env = "MOQGATE_WEBRTC_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub(crate) host: Option<Vec<String>>,
+    /// STUN or TURN server that browsers are told to use: `stun:host:port`, `turn:user:password@host:port`; may be given many times. Default: none.
+    #[arg(
+        id = "webrtc.ice-server",
+        long = "webrtc-ice-server",
+        env = "MOQGATE_WEBRTC_ICE_SERVER",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) ice_server: Option<Vec<Hidden>>,
 }
 
 /// `[usage]`
@@ -318,7 +337,7 @@ impl Raw {
             srt: self.srt.or(other.srt),
             rtmp: self.rtmp.or(other.rtmp),
             http: self.http.or(other.http),
-            webrtc: Webrtc { listen: self.webrtc.listen.or(other.webrtc.listen) },
+            webrtc: self.webrtc.or(other.webrtc),
             usage: self.usage.or(other.usage),
             auth: self.auth.or(other.auth),
             admin: self.admin.or(other.admin),
@@ -379,6 +398,12 @@ impl RawAdmin {
     /// A token and a file are one thing said in two ways.
     fn or(self, other: Self) -> Self {
         if self.token.is_some() || self.token_file.is_some() { self } else { other }
+    }
+}
+
+impl Webrtc {
+    fn or(self, other: Self) -> Self {
+        first_said!(self, other, listen, host, ice_server)
     }
 }
 

@@ -3,20 +3,23 @@
 use std::path::Path as FilePath;
 use std::time::Duration;
 
-use moqgate_core::Path;
+use moqgate_core::{Path, Secret};
 use url::Url;
 
 use super::auth::{admin_token, auth};
 use super::objective::RawObjective;
 use super::raw::{self, Raw};
 use super::value::{Hidden, Listen, Span};
-use super::{Cli, Config, ConfigError, Http, Relay, Rtmp, Srt, Tls, Trust, Usage, call};
+use super::{Cli, Config, ConfigError, Http, IceServer, Relay, Rtmp, Srt, Tls, Trust, Usage, Webrtc, call};
 use crate::ledger::{Export, Token};
 
 const MOQ_PORT: u16 = 4443;
 const SRT_PORT: u16 = 9000;
 const RTMP_PORT: u16 = 1935;
+const WEBRTC_PORT: u16 = 8189;
 const HTTP_PORT: u16 = 8080;
+/// Schemes of servers that help through a NAT (RFC 7064, RFC 7065).
+const ICE_SCHEMES: [&str; 4] = ["stun", "stuns", "turn", "turns"];
 /// Long enough for a viewer to follow a GOAWAY, shorter than what orchestrators wait before they kill.
 const GRACE: Duration = Duration::from_secs(10);
 /// A few groups of an encoder with a keyframe every 2 s, so that a viewer who fell behind by one still finds it.
@@ -56,7 +59,6 @@ impl Config {
 
     fn resolve(raw: Raw) -> Result<Self, ConfigError> {
         let has_data_dir = raw.data_dir.is_some();
-        absent(raw.webrtc.listen, "WebRTC (webrtc.listen)")?;
         Ok(Self {
             node: raw.node.map_or_else(|| Ok(host_name()), node)?,
             log: raw.log.unwrap_or_else(|| "info".to_owned()),
@@ -75,6 +77,7 @@ impl Config {
             moq: listen(raw.moq.listen, MOQ_PORT).address(),
             srt: srt(raw.srt)?,
             rtmp: rtmp(&raw.rtmp)?,
+            webrtc: webrtc(raw.webrtc)?,
             http: http(&raw.http),
             auth: auth(raw.auth, has_data_dir)?,
             admin_token: admin_token(raw.admin)?,
@@ -98,14 +101,6 @@ fn read(path: &FilePath) -> Result<Raw, ConfigError> {
 
 fn listen(said: Option<Listen>, port: u16) -> Listen {
     said.unwrap_or(Listen::Any(port))
-}
-
-/// Refuses a listener of a gateway that is not here, so that nobody waits for it in vain.
-fn absent(said: Option<Listen>, gateway: &'static str) -> Result<(), ConfigError> {
-    match said {
-        None | Some(Listen::Off) => Ok(()),
-        Some(Listen::Any(_) | Listen::At(_)) => Err(ConfigError::Absent(gateway)),
-    }
 }
 
 fn node(name: String) -> Result<String, ConfigError> {
@@ -201,6 +196,33 @@ pub(super) fn broadcast_path(key: &'static str, text: &str) -> Result<Path, Conf
     }
 }
 
+fn webrtc(raw: raw::Webrtc) -> Result<Option<Webrtc>, ConfigError> {
+    let servers = raw.ice_server.unwrap_or_default();
+    let ice_servers = servers.iter().map(|Hidden(url)| ice_server(url.expose())).collect::<Result<_, _>>()?;
+    let hosts = raw.host.unwrap_or_default();
+    if hosts.iter().any(|host| host.is_empty() || host.contains(['/', ' '])) {
+        return Err(ConfigError::value("webrtc.host", "must be an address or a name, without a port"));
+    }
+    let listen = listen(raw.listen, WEBRTC_PORT).address();
+    Ok(listen.map(|listen| Webrtc { listen, hosts, ice_servers }))
+}
+
+/// `stun:host:port`, or `turn:user:password@host:port?transport=udp`.
+fn ice_server(text: &str) -> Result<IceServer, ConfigError> {
+    let wrong =
+        || ConfigError::value("webrtc.ice-server", "must be stun:host:port or turn:user:password@host:port");
+    let (scheme, rest) = text.split_once(':').ok_or_else(wrong)?;
+    if !ICE_SCHEMES.contains(&scheme) || rest.is_empty() || rest.starts_with('/') {
+        return Err(wrong());
+    }
+    let Some((login, host)) = rest.rsplit_once('@') else {
+        return Ok(IceServer { url: text.to_owned(), login: None });
+    };
+    let (user, password) = login.split_once(':').ok_or_else(wrong)?;
+    let url = format!("{scheme}:{host}");
+    Ok(IceServer { url, login: Some((user.to_owned(), Secret::new(password))) })
+}
+
 fn http(raw: &raw::Http) -> Option<Http> {
     let listen = listen(raw.listen, HTTP_PORT).address()?;
     Some(Http { listen, metrics_per_broadcast: raw.metrics_per_broadcast.unwrap_or(false) })
@@ -273,6 +295,7 @@ mod tests {
         assert_eq!(config.srt.as_ref().map(|srt| srt.listen.port()), Some(9000));
         assert_eq!(config.srt.map(|srt| srt.latency), Some(Duration::from_millis(120)));
         assert_eq!(config.rtmp.map(|rtmp| rtmp.listen.port()), Some(1935));
+        assert_eq!(config.webrtc.map(|webrtc| webrtc.listen.port()), Some(8189));
         assert_eq!(
             config.http.map(|http| (http.listen.port(), http.metrics_per_broadcast)),
             Some((8080, false))
@@ -293,14 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_gateway_is_refused_only_when_asked_for() {
-        assert!(config(&["--rtmp-listen", "off", "--webrtc-listen", "off"], "").is_ok());
-        assert!(
-            refusal(&["--webrtc-listen", "8189"], "").contains("WebRTC (webrtc.listen) is not in this build")
-        );
-        assert!(
-            refusal(&[], "[webrtc]\nlisten = ':8189'")
-                .contains("WebRTC (webrtc.listen) is not in this build")
+    fn servers_for_clients_are_told_apart_from_their_passwords() {
+        let flags = ["--webrtc-ice-server", "stun:stun.example.net:3478,turn:me:se@cret@turn.example.net"];
+        let servers = config(&flags, "").expect("right servers").webrtc.expect("it is on").ice_servers;
+        let login = Some(("me".to_owned(), Secret::new("se@cret")));
+        assert_eq!(
+            servers,
+            [
+                IceServer { url: "stun:stun.example.net:3478".into(), login: None },
+                IceServer { url: "turn:turn.example.net".into(), login },
+            ]
         );
     }
 
@@ -319,6 +344,8 @@ mod tests {
             (&["--relay-tls-fingerprint", "abc"], "relay.tls-fingerprint"),
             (&["--relay-tls-insecure", "--relay-tls-fingerprint", "x"], "relay.tls-insecure"),
             (&["--relay", "srt://host"], "relay.url"),
+            (&["--webrtc-ice-server", "http://host"], "webrtc.ice-server"),
+            (&["--webrtc-host", "a/b"], "webrtc.host"),
             (&["--node", ""], "node"),
             (&["--push", "=rtmp://h/app/key"], "push"),
             (&["--push", "live/a=http://h/app/key"], "push"),

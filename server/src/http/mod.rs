@@ -19,12 +19,15 @@ mod slo;
 pub(crate) mod usage;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use moqgate_core::Origin;
 use tokio::net::TcpListener;
@@ -126,9 +129,18 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     // The listener survives every error of accept, so serving ends only with `stop`.
-    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    let routes = routes.layer(from_fn(name_client)).into_make_service_with_connect_info::<Peer>();
     let served = axum::serve(listen::Bounded::new(listener), routes).with_graceful_shutdown(stop).await;
     if let Err(error) = served {
         tracing::error!(%error, "HTTP ended");
     }
+}
+
+/// Tells handlers where the client is.
+async fn name_client(mut request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(Peer(peer))) = request.extensions().get().copied() {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        request.extensions_mut().insert(moqgate_webrtc::Client(peer));
+    }
+    next.run(request).await
 }

@@ -19,12 +19,14 @@ const LINES_MAX: usize = 100_000;
 const TICK: Duration = Duration::from_millis(20);
 
 /// Listeners on ports of their own.
-const FREE_PORTS: [&str; 8] = [
+const FREE_PORTS: [&str; 10] = [
     "--moq-listen",
     "127.0.0.1:0",
     "--srt-listen",
     "127.0.0.1:0",
     "--rtmp-listen",
+    "127.0.0.1:0",
+    "--webrtc-listen",
     "127.0.0.1:0",
     "--http-listen",
     "127.0.0.1:0",

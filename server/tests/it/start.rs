@@ -37,8 +37,18 @@ impl Drop for Scratch {
     }
 }
 
-const ALL_OFF: [&str; 8] =
-    ["--moq-listen", "off", "--srt-listen", "off", "--rtmp-listen", "off", "--http-listen", "off"];
+const ALL_OFF: [&str; 10] = [
+    "--moq-listen",
+    "off",
+    "--srt-listen",
+    "off",
+    "--rtmp-listen",
+    "off",
+    "--webrtc-listen",
+    "off",
+    "--http-listen",
+    "off",
+];
 
 fn with_off(flags: &[&str], on: &str) -> Vec<String> {
     let off = ALL_OFF.chunks(2).filter(|pair| pair[0] != on).flatten();
@@ -55,6 +65,8 @@ fn a_port_that_is_taken_is_one_line() {
         ("--http-listen", &tcp_port),
         ("--rtmp-listen", &tcp_port),
         ("--srt-listen", &udp_port),
+        ("--webrtc-listen", &udp_port),
+        ("--webrtc-listen", &tcp_port),
         ("--moq-listen", &udp_port),
     ] {
         let flags = with_off(&[flag, port], flag);
@@ -71,14 +83,6 @@ fn an_unknown_key_is_one_line_that_names_it() {
     assert!(text.contains("line 3: unknown field `latenzy`"), "{text}");
     let text = refusal(&["--config", "/nonexistent.toml"]);
     assert!(text.contains("cannot read the configuration /nonexistent.toml"), "{text}");
-}
-
-#[test]
-fn what_is_not_in_this_build_is_refused() {
-    assert!(refusal(&["--webrtc-listen", "8189"]).contains("WebRTC (webrtc.listen) is not in this build"));
-    assert!(
-        refusal(&["--webrtc-listen", "127.0.0.1:0"]).contains("WebRTC (webrtc.listen) is not in this build")
-    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod tidy;
 mod tokens;
 mod usage;
 mod webhook;
+mod webrtc;
 
 use std::time::Duration;
 

@@ -15,6 +15,8 @@ pub(crate) struct Gateways {
     pub(crate) srt: Option<Arc<moqgate_srt::Metrics>>,
     /// Of the RTMP listener.
     pub(crate) rtmp: Option<Arc<moqgate_rtmp::Metrics>>,
+    /// Of the WebRTC listener.
+    pub(crate) webrtc: Option<Arc<moqgate_webrtc::Metrics>>,
     /// Of the MoQ listener.
     pub(crate) moq: Option<moqgate_moq::Metrics>,
     /// Of the sessions to relays.
@@ -73,6 +75,13 @@ impl Gateways {
         }
         if let Some(rtmp) = &self.rtmp {
             let samples = rtmp.samples().into_iter();
+            write(
+                page,
+                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
+            );
+        }
+        if let Some(webrtc) = &self.webrtc {
+            let samples = webrtc.samples().into_iter();
             write(
                 page,
                 samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),

@@ -1,0 +1,307 @@
+//! Where media leaves the engine and enters it: the ends of its chain of interceptors.
+//!
+//! [`Tap`] stands next to the application. It takes what arrives out of the chain into a bounded queue, and puts what
+//! is to be sent into it. [`Counter`] stands next to the wire and counts what passes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use moqgate_mux::rtp::Packet as Media;
+use rtc::interceptor::{Attribute, AttributedPacket, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
+use rtc::rtp;
+use rtc::sansio::Protocol;
+use rtc::shared::TransportContext;
+use rtc::shared::error::Error;
+use tokio::sync::Notify;
+
+use super::{Extensions, Inbound};
+use crate::metrics::{Feedback, Metrics};
+
+/// Most packets from a peer that wait for its importer: a second of 20 Mbit/s. A full queue drops its oldest, which
+/// the importer sees as a loss.
+const INBOUND_MAX: usize = 2048;
+/// When so many packets wait to be encrypted, who sends waits for room: more than a keyframe at 10 Mbit/s.
+const OUTBOUND_MAX: usize = 1024;
+
+/// What both ends of a peer share.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    inbound: Mutex<VecDeque<Inbound>>,
+    pub(super) arrived: Notify,
+    outbound: Mutex<Outbound>,
+}
+
+#[derive(Debug, Default)]
+struct Outbound {
+    packets: VecDeque<Packet>,
+    waker: Option<Waker>,
+}
+
+impl Queues {
+    /// Takes all that has arrived.
+    pub(super) fn take(&self, into: &mut VecDeque<Inbound>) {
+        into.append(&mut lock(&self.inbound));
+    }
+
+    /// Ready when there is room for packets.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut outbound = lock(&self.outbound);
+        if outbound.packets.len() < OUTBOUND_MAX {
+            return Poll::Ready(());
+        }
+        outbound.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Queues a packet. The packets of one frame belong together, so only [`Queues::poll_room`] says no.
+    pub(super) fn send(&self, packet: Packet) {
+        lock(&self.outbound).packets.push_back(packet);
+    }
+
+    fn put(&self, inbound: Inbound) {
+        let mut queue = lock(&self.inbound);
+        if queue.len() == INBOUND_MAX {
+            queue.pop_front();
+        }
+        queue.push_back(inbound);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    fn next(&self) -> Option<Packet> {
+        let (packet, waker) = {
+            let mut outbound = lock(&self.outbound);
+            let packet = outbound.packets.pop_front();
+            let waker = if outbound.packets.len() < OUTBOUND_MAX / 2 { outbound.waker.take() } else { None };
+            (packet, waker)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        packet
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The application's end of the chain.
+pub(super) struct Tap {
+    queues: Arc<Queues>,
+    extensions: Extensions,
+}
+
+impl Tap {
+    pub(super) fn new(queues: Arc<Queues>, extensions: Extensions) -> Self {
+        Self { queues, extensions }
+    }
+
+    fn media(&self, packet: rtp::Packet, now: Instant) -> Inbound {
+        let read = |id: Option<u8>| id.and_then(|id| packet.header.get_extension(id));
+        let (mid, rid) = (read(self.extensions.mid), read(self.extensions.rid));
+        let media = Media {
+            ssrc: packet.header.ssrc,
+            sequence: packet.header.sequence_number,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload: packet.payload,
+        };
+        Inbound::Media { packet: media, payload_type: packet.header.payload_type, mid, rid, now }
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        match packet.message.packet {
+            Packet::Rtp(media) => self.queues.put(self.media(media, packet.now)),
+            Packet::Rtcp(reports) => {
+                for report in reports.iter().filter_map(|report| control(report.as_ref())) {
+                    self.queues.put(report);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        None
+    }
+
+    fn handle_write(&mut self, _: TaggedPacket) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        let packet = self.queues.next()?;
+        Some(TaggedPacket {
+            now: Instant::now(),
+            transport: TransportContext::default(),
+            message: AttributedPacket::new(packet),
+        })
+    }
+}
+
+/// What a report means to whoever imports or exports.
+fn control(report: &dyn rtcp::Packet) -> Option<Inbound> {
+    let report = report.as_any();
+    if let Some(sender) = report.downcast_ref::<SenderReport>() {
+        return Some(Inbound::SenderReport { ssrc: sender.ssrc, ntp: sender.ntp_time, rtp: sender.rtp_time });
+    }
+    if let Some(pli) = report.downcast_ref::<PictureLossIndication>() {
+        return Some(Inbound::KeyframeRequest { ssrc: pli.media_ssrc });
+    }
+    if let Some(fir) = report.downcast_ref::<FullIntraRequest>() {
+        return fir.fir.first().map(|entry| Inbound::KeyframeRequest { ssrc: entry.ssrc });
+    }
+    let receiver = report.downcast_ref::<ReceiverReport>()?.reports.first()?;
+    Some(Inbound::ReceiverReport {
+        fraction_lost: receiver.fraction_lost,
+        last_report: receiver.last_sender_report,
+        delay: receiver.delay,
+    })
+}
+
+/// The wire's end of the chain.
+pub(super) struct Counter {
+    metrics: Arc<Metrics>,
+    read: VecDeque<TaggedPacket>,
+    written: VecDeque<TaggedPacket>,
+}
+
+impl Counter {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, read: VecDeque::new(), written: VecDeque::new() }
+    }
+
+    fn count(&self, packet: &AttributedPacket, received: bool) {
+        match &packet.packet {
+            Packet::Rtp(_) if received => self.metrics.rtp_received(),
+            Packet::Rtp(_) => self.metrics.rtp_sent(packet.has(&Attribute::Retransmission)),
+            Packet::Rtcp(reports) => reports
+                .iter()
+                .filter_map(|report| feedback(report.as_ref()))
+                .for_each(|feedback| self.metrics.feedback(feedback, received)),
+            _ => {}
+        }
+    }
+}
+
+fn feedback(report: &dyn rtcp::Packet) -> Option<Feedback> {
+    let report = report.as_any();
+    if report.is::<TransportLayerNack>() {
+        Some(Feedback::Nack)
+    } else if report.is::<PictureLossIndication>() {
+        Some(Feedback::Pli)
+    } else if report.is::<FullIntraRequest>() {
+        Some(Feedback::Fir)
+    } else {
+        None
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Counter {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        self.count(&packet.message, true);
+        self.read.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.read.pop_front()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        self.count(&packet.message, false);
+        self.written.push_back(packet);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.written.pop_front()
+    }
+}
+
+macro_rules! binds_nothing {
+    ($($kind:ty),+) => {$(
+        impl Interceptor for $kind {
+            fn bind_local_stream(&mut self, _: &StreamInfo) {}
+            fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+            fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+            fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+        }
+    )+};
+}
+binds_nothing!(Tap, Counter);
+
+/// A media packet as the chain takes it.
+pub(super) fn outgoing(packet: Media, payload_type: u8) -> Packet {
+    let header = rtp::Header {
+        version: 2,
+        marker: packet.marker,
+        payload_type,
+        sequence_number: packet.sequence,
+        timestamp: packet.timestamp,
+        ssrc: packet.ssrc,
+        ..rtp::Header::default()
+    };
+    Packet::Rtp(rtp::Packet { header, payload: packet.payload })
+}
+
+/// A request for a keyframe of `ssrc`.
+pub(super) fn keyframe_request(ssrc: u32) -> Packet {
+    Packet::Rtcp(vec![Box::new(PictureLossIndication { sender_ssrc: 1, media_ssrc: ssrc })])
+}
+
+/// What a sender report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The stream's source.
+    pub(crate) ssrc: u32,
+    /// Wall clock, seconds since 1900 in the upper 32 bits.
+    pub(crate) ntp: u64,
+    /// The stream's clock at that time.
+    pub(crate) rtp: u32,
+    /// Packets sent so far.
+    pub(crate) packets: u32,
+    /// Payload bytes sent so far.
+    pub(crate) bytes: u32,
+}
+
+/// Sender reports of all streams of a peer, which share one clock.
+pub(super) fn sender_reports(reports: &[Report]) -> Packet {
+    let report = |report: &Report| -> Box<dyn rtcp::Packet> {
+        Box::new(SenderReport {
+            ssrc: report.ssrc,
+            ntp_time: report.ntp,
+            rtp_time: report.rtp,
+            packet_count: report.packets,
+            octet_count: report.bytes,
+            reports: Vec::new(),
+            profile_extensions: Bytes::new(),
+        })
+    };
+    Packet::Rtcp(reports.iter().map(report).collect())
+}

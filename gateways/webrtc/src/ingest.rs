@@ -1,0 +1,197 @@
+//! Packets of one publisher to frames of one broadcast.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use moqgate_core::{BroadcastProducer, Path};
+use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::event::Event;
+use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
+use moqgate_mux::rtp::{ImportConfig, Importer, Output};
+use tracing::warn;
+
+use crate::engine::{Inbound, Peer};
+use crate::link::Link;
+use crate::sdp::Offer;
+use crate::sessions::{End, Live, Notice};
+use crate::streams::{Asker, Streams};
+
+/// How often damage in the stream is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Imports until the session is over.
+pub(crate) async fn ingest(mut live: Live, mut media: Ingest) {
+    let mut arrived = VecDeque::new();
+    let end = loop {
+        let peer = Arc::clone(&live.peer);
+        let timeout = media.timeout();
+        let news = tokio::select! {
+            biased;
+            notice = live.notice() => match notice {
+                Notice::Connected => continue,
+                Notice::Over(end) => break end,
+            },
+            () = media.publisher.broadcast().revoked() => break End::Replaced,
+            () = peer.receive(&mut arrived) => true,
+            () = sleep_until(timeout) => false,
+        };
+        let now = Instant::now();
+        let took = match news {
+            true => arrived.drain(..).try_for_each(|inbound| media.push(inbound)),
+            false => Ok(()),
+        };
+        if took.and_then(|()| media.handle_timeout(now)).is_err() {
+            break End::Replaced;
+        }
+        media.ask(&peer, now);
+    };
+    media.finish(Instant::now());
+    live.close(end).await;
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A publisher's broadcast.
+pub(crate) struct Ingest {
+    importer: Importer,
+    publisher: Publisher,
+    streams: Streams,
+    asker: Asker,
+    damage: Damage,
+    link: Arc<Link>,
+}
+
+impl Ingest {
+    /// A broadcast that is filled by what `offer` sends.
+    pub(crate) fn new(broadcast: BroadcastProducer, offer: &Offer, link: Arc<Link>) -> Self {
+        let path = broadcast.info().path().clone();
+        Self {
+            importer: Importer::new(ImportConfig::default()),
+            publisher: Publisher::new(broadcast, PublisherConfig::default()),
+            streams: Streams::new(offer),
+            asker: Asker::default(),
+            damage: Damage { path, logged: None, new: 0, total: 0, last: "" },
+            link,
+        }
+    }
+
+    fn push(&mut self, inbound: Inbound) -> Result<(), PublishError> {
+        match inbound {
+            Inbound::Media { packet, payload_type, mid, rid, now } => {
+                let source = packet.ssrc;
+                let place = self.streams.place(source, payload_type, mid, rid, &mut self.importer);
+                let Some((stream, video)) = place else { return Ok(()) };
+                self.asker.saw(source, video);
+                self.importer.push(stream, packet, now);
+                self.drain(now)
+            }
+            Inbound::SenderReport { ssrc, ntp, rtp } => {
+                self.importer.sender_report(ssrc, ntp, rtp);
+                Ok(())
+            }
+            Inbound::ReceiverReport { .. } | Inbound::KeyframeRequest { .. } => Ok(()),
+        }
+    }
+
+    /// When [`Ingest::handle_timeout`] has something to do.
+    fn timeout(&self) -> Option<Instant> {
+        [self.importer.poll_timeout(), self.asker.due()].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), PublishError> {
+        self.importer.handle_timeout(now);
+        self.drain(now)
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<(), PublishError> {
+        while let Some(output) = self.importer.poll() {
+            match output {
+                Output::Event(event) => {
+                    if let Event::Problem(problem) = &event {
+                        self.damage.note(problem.reason);
+                        self.link.problems.fetch_add(1, Relaxed);
+                    }
+                    self.publisher.apply(event, now, wall_ms())?;
+                }
+                Output::KeyframeNeeded { ssrc, .. } => self.asker.lost(ssrc, now),
+            }
+        }
+        self.damage.tell(now, false);
+        Ok(())
+    }
+
+    /// Asks the publisher for keyframes that viewers or the importer want.
+    fn ask(&mut self, peer: &Peer, now: Instant) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.publisher.poll_keyframe_wanted(&mut cx).is_ready() {
+            self.asker.wanted(now);
+        }
+        for source in self.asker.take(now) {
+            self.link.keyframes_asked.fetch_add(1, Relaxed);
+            peer.request_keyframe(source);
+        }
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let stats = self.streams.ids().filter_map(|stream| self.importer.stats(stream));
+        let (mut packets, mut lost, mut dropped) = (0, 0, 0);
+        for stats in stats {
+            packets += stats.packets;
+            lost += stats.lost;
+            dropped += stats.frames_dropped;
+        }
+        self.link.packets.store(packets, Relaxed);
+        self.link.lost.store(lost, Relaxed);
+        self.link.frames_dropped.store(dropped, Relaxed);
+    }
+
+    /// Gives out the rest and ends every track and the broadcast.
+    fn finish(mut self, now: Instant) {
+        self.importer.finish(now);
+        // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
+        self.drain(now).ok();
+        self.damage.tell(now, true);
+        self.publisher.finish();
+    }
+}
+
+/// Milliseconds since 2020, which only a catalog carries.
+fn wall_ms() -> u64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS)
+}
+
+/// Logs damage at most once a second, and only when there is more of it than the last time.
+struct Damage {
+    path: Path,
+    logged: Option<Instant>,
+    new: u64,
+    total: u64,
+    last: &'static str,
+}
+
+impl Damage {
+    fn note(&mut self, reason: &'static str) {
+        self.new += 1;
+        self.total += 1;
+        self.last = reason;
+    }
+
+    fn tell(&mut self, now: Instant, at_once: bool) {
+        let recent = self.logged.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL);
+        if self.new == 0 || recent && !at_once {
+            return;
+        }
+        warn!(path = %self.path, new = self.new, total = self.total, last = self.last, "damage in the RTP stream");
+        self.new = 0;
+        self.logged = Some(now);
+    }
+}
