@@ -24,14 +24,16 @@ const STREAMS_OPEN_MAX: usize = 16;
 /// What an operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportConfig {
-    /// How long a missing packet is waited for while later ones are there: retransmission has to fit in. Nothing waits
-    /// while nothing is missing.
+    /// How long a missing packet of a picture is waited for while later ones are there: retransmission has to fit in.
+    /// Nothing waits while nothing is missing.
     pub wait_max: Duration,
+    /// The same for sound, which is rarely retransmitted: 20 ms that are missing hurt less than all sound that is late.
+    pub audio_wait_max: Duration,
 }
 
 impl Default for ImportConfig {
     fn default() -> Self {
-        Self { wait_max: Duration::from_millis(400) }
+        Self { wait_max: Duration::from_millis(400), audio_wait_max: Duration::from_millis(100) }
     }
 }
 

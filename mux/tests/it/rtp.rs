@@ -128,6 +128,8 @@ fn clips_survive_the_round_trip() {
         for frame in &frames {
             session.now += Duration::from_millis(if kind == "video" { 33 } else { 20 });
             exporter.push(frame.pts, frame.keyframe, &frame.payload);
+            let declared = matches!(exporter.reordering(), Reordering::Declared(1..));
+            assert!(declared || exporter.reordering() == reordering, "{name} tells with its first frame");
             let packets: Vec<_> = std::iter::from_fn(|| exporter.poll()).collect();
             assert!(packets.iter().all(|packet| packet.payload.len() <= config.payload_max), "{name}");
             assert_eq!(packets.iter().filter(|packet| packet.marker).count(), usize::from(kind == "video"));
@@ -387,6 +389,21 @@ fn line_70_a_retransmission_in_time_is_no_loss() {
     assert_eq!((stats.reordered, stats.duplicates, stats.lost), (1, 4, 0));
     let out = session.finish();
     assert_eq!((out.frames.len(), out.requests), (3, 0));
+}
+
+#[test]
+fn line_64_a_lost_packet_of_sound_delays_little() {
+    let mut session = Session::new(Codec::Opus);
+    for sequence in [0u16, 1, 3, 4] {
+        session.push(opus(sequence, u32::from(sequence) * 960));
+    }
+    session.wait(99);
+    assert_eq!(session.out.frames.len(), 2);
+    session.wait(1);
+    let times: Vec<_> = session.out.frames.iter().map(|frame| frame.pts.as_micros()).collect();
+    let steps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(steps, [20_000, 40_000, 20_000], "what is missing leaves its time");
+    assert_eq!(session.finish().requests, 0);
 }
 
 #[test]

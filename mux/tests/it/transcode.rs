@@ -95,6 +95,21 @@ fn a_tone_keeps_its_pitch_and_strength() {
     }
 }
 
+/// Band replication over units that are heard without it.
+#[test]
+fn of_he_aac_the_core_is_heard() {
+    let (_, units) = sound("hevc.ts");
+    // Object type 5 at 48 kHz, mono, to 96 kHz, over Low Complexity.
+    let config = Bytes::from_static(&[0x29, 0x88, 0x08, 0x00]);
+    let mut transcoder = AacToOpus::new(&config, OpusConfig::default()).unwrap();
+    let packets = run(&mut transcoder, &units);
+    assert!(transcoder.is_core_only());
+    assert_eq!(transcoder.stats().frames_damaged, 0);
+    let heard = hear(&packets, 1, 0);
+    let part = &heard[72_000..72_000 + 48_000];
+    assert!((tone(part, 440.0) / strength(part) - 1.0).abs() < 0.01);
+}
+
 /// The tone on the right begins after a second: where in the source's samples, another decoder says.
 #[test]
 fn sound_stays_with_its_picture() {

@@ -97,7 +97,7 @@ impl Stream {
 
     /// Gives the packets to the reader that are in order, or waited for too long.
     pub(super) fn advance(&mut self, now: Instant, config: &ImportConfig, end: bool, clock: &mut Clock) {
-        while let Some(ordered) = self.queue.pop(now, config.wait_max, end) {
+        while let Some(ordered) = self.queue.pop(now, self.wait_max(config), end) {
             self.ordered(ordered, now, clock);
         }
         if end && self.open.take().is_some() {
@@ -217,7 +217,11 @@ impl Stream {
     /// When something has to be done although nothing comes.
     pub(super) fn deadline(&self, config: &ImportConfig) -> Option<Instant> {
         let asked = self.key.asked.filter(|_| self.key.missing).map(|asked| asked + KEYFRAME_REPEAT);
-        [self.queue.deadline(config.wait_max), asked].into_iter().flatten().min()
+        [self.queue.deadline(self.wait_max(config)), asked].into_iter().flatten().min()
+    }
+
+    fn wait_max(&self, config: &ImportConfig) -> Duration {
+        if self.codec.is_video() { config.wait_max } else { config.audio_wait_max }
     }
 
     /// The source, once it has sent.
