@@ -213,6 +213,16 @@ fn lines(list: &Path) -> (Vec<Line>, bool) {
 }
 
 impl Listing {
+    /// The same clip without the sound that this listing lacks at the beginning, which is at most `late` frames.
+    #[must_use]
+    pub fn beginning_of(&self, source: &Self, late: usize) -> Self {
+        let lacks = source.audio.frames.len().saturating_sub(self.audio.frames.len()).min(late);
+        let mut source = source.clone();
+        source.audio.frames.drain(..lacks);
+        source.audio.packets.drain(..lacks.min(source.audio.packets.len()));
+        source
+    }
+
     /// Fails with the first difference from `source`, in words. Times of picture and sound may be `off` microseconds.
     ///
     /// # Panics
