@@ -11,7 +11,7 @@ use crate::flv::{self, Imported};
 use crate::ts_clips::clip;
 
 /// The newer ffmpeg that `./test` installs for enhanced RTMP.
-fn newer_ffmpeg() -> Option<PathBuf> {
+pub(crate) fn newer_ffmpeg() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = || {
         set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).map(|cache| cache.join("moqgate"))

@@ -13,6 +13,7 @@ mod flv_field;
 mod flv_properties;
 mod media;
 mod rtp;
+mod rtp_ffmpeg;
 mod rtp_library;
 mod rtp_properties;
 mod transcode;

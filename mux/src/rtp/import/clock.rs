@@ -65,6 +65,8 @@ struct State {
     slew: i64,
     /// Wall clock of the last report that was believed, since the first one.
     reported: Option<i64>,
+    /// How far off the last report was, if it was not believed for that.
+    doubt: Option<i64>,
     /// The next timestamp is one of another source.
     anew: bool,
 }
@@ -119,6 +121,7 @@ impl Clock {
                 newest: place,
                 slew: 0,
                 reported: None,
+                doubt: None,
                 anew: false,
             });
             return Some(Stamp { time: at(place), jumped: false });
@@ -130,7 +133,8 @@ impl Clock {
         let jumped = std::mem::take(&mut state.anew) || (step - passed).abs() > JUMP || before > BACK_MAX;
         if jumped {
             let place = (state.newest + SEAM).max(state.place(state.ticks, rate) + passed);
-            (state.anchor, state.slew, state.reported) = ((ticks, place), 0, None);
+            (state.anchor, state.slew) = ((ticks, place), 0);
+            (state.reported, state.doubt) = (None, None);
         } else {
             let spread = step.max(0) / SLEW;
             let part = state.slew.clamp(-spread, spread);
@@ -158,24 +162,63 @@ impl Clock {
         if stale || micros(ticks - state.ticks, rate).abs() > REPORT_MAX {
             return false;
         }
-        let known = state.reported.replace(wall).is_some();
         let measured = state.place(ticks, rate) - wall;
         let error = self.offset.map_or(0, |offset| offset - measured);
+        let known = state.reported.is_some();
+        let confirmed = state.doubt.take().is_some_and(|doubt| (doubt - error).abs() <= STEP);
+        if self.is_alone(index) {
+            return self.believe(index, wall, Some(measured));
+        }
+        if known && error.abs() > STEP && !confirmed {
+            // Some senders are careless under load: what is far off has to be said twice.
+            return self.doubt(index, error);
+        }
         if error.abs() > REPORT_MAX || (known && error.abs() > WALL_JUMP) {
-            self.offset = Some(measured);
             let others = self.lanes.iter_mut().enumerate().filter(|(other, _)| *other != index);
             others.filter_map(|(_, lane)| lane.state.as_mut()).for_each(|state| state.reported = None);
-            return false;
+            return self.believe(index, wall, Some(measured));
         }
-        self.offset.get_or_insert(measured);
-        if error.abs() <= STEP {
-            state.slew += error;
-        } else if error > 0 {
-            state.anchor.1 += error;
-        } else {
-            self.advance(index, -error);
+        self.believe(index, wall, None);
+        self.correct(index, error);
+        true
+    }
+
+    /// Nobody else has reported: there is nothing to be brought together.
+    fn is_alone(&self, index: usize) -> bool {
+        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != index);
+        !others.filter_map(|(_, lane)| lane.state.as_ref()).any(|state| state.reported.is_some())
+    }
+
+    fn believe(&mut self, index: usize, wall: i64, offset: Option<i64>) -> bool {
+        self.offset = offset.or(self.offset);
+        if let Some(state) = self.state(index) {
+            state.reported = Some(wall);
         }
         true
+    }
+
+    fn doubt(&mut self, index: usize, error: i64) -> bool {
+        if let Some(state) = self.state(index) {
+            state.doubt = Some(error);
+        }
+        false
+    }
+
+    fn state(&mut self, index: usize) -> Option<&mut State> {
+        self.lanes.get_mut(index)?.state.as_mut()
+    }
+
+    /// Moves a lane by so much.
+    fn correct(&mut self, index: usize, error: i64) {
+        if error < -STEP {
+            self.advance(index, -error);
+        } else if let Some(state) = self.state(index) {
+            if error > STEP {
+                state.anchor.1 += error;
+            } else {
+                state.slew += error;
+            }
+        }
     }
 
     /// This lane is ahead of the others: they follow, for it cannot go back.

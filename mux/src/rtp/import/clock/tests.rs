@@ -150,6 +150,30 @@ fn line_64_a_clock_that_is_set_anew_goes_on() {
 }
 
 #[test]
+fn one_wild_report_moves_nothing() {
+    for wrong in [60_000i64, -60_000, 5_000_000, -5_000_000, 3_000_000_000] {
+        let ((mut clock, audio, video), began) = (pair(0, 0), start());
+        for second in 0..20 {
+            let taken = second * 1_000_000;
+            let heard = audio.send(&mut clock, began, taken);
+            let seen = video.send(&mut clock, began, taken);
+            assert!((heard - seen).abs() < 50, "{wrong}: {} at {second}", heard - seen);
+            assert!((heard - ORIGIN - taken.cast_signed()).abs() < 50);
+            let wall = if second == 10 { taken.saturating_add_signed(wrong) } else { taken };
+            clock.report(audio.lane, ntp(wall), audio.rtp(taken));
+            video.report(&mut clock, taken);
+        }
+    }
+    // Nor is a source that is alone drawn to its sender's clock on the wall.
+    let ((mut clock, audio, _), began) = (pair(0, 0), start());
+    for second in 0..20u64 {
+        let taken = second * 1_000_000;
+        assert_eq!(audio.send(&mut clock, began, taken), ORIGIN + taken.cast_signed());
+        clock.report(audio.lane, ntp(taken + second * 7919 % 97 * 1000), audio.rtp(taken));
+    }
+}
+
+#[test]
 fn noise_in_reports_does_not_add_up() {
     let ((mut clock, audio, video), began) = (pair(0, 0), start());
     for second in 0..3600 {
