@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::config::Config;
 use crate::connection::{self, End};
 use crate::error::BindError;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Turned};
 use crate::places::{Places, Seat};
 use crate::session::Limits;
 
@@ -110,7 +110,13 @@ impl Listener {
                 Ok(seat) => {
                     let (shared, tls, shutdown) =
                         (Arc::clone(&self.shared), self.tls.clone(), shutdown.clone());
-                    tasks.spawn(serve(stream, peer, seat, shared, tls, shutdown));
+                    let (evicted, metrics) = (seat.evicted(), Arc::clone(&shared.metrics));
+                    let serving = serve(stream, peer, seat, shared, tls, shutdown);
+                    tasks.spawn(async move {
+                        if evicted.run_until_cancelled(serving).await.is_none() {
+                            metrics.turn(Turned::Pending);
+                        }
+                    });
                 }
                 Err(turned) => self.shared.metrics.turn(turned),
             }

@@ -1,8 +1,10 @@
 //! How many connections there are, and from where.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::metrics::Turned;
@@ -21,6 +23,16 @@ pub(crate) struct Places {
 struct Counts {
     all: Here,
     places: HashMap<IpAddr, Here>,
+    /// Whoever does nothing yet, by age.
+    pending: BTreeMap<u64, Pending>,
+    /// The age of the next one.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    place: IpAddr,
+    evicted: CancellationToken,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -34,7 +46,8 @@ struct Here {
 pub(crate) struct Seat {
     places: Arc<Places>,
     place: IpAddr,
-    pending: bool,
+    age: u64,
+    evicted: CancellationToken,
 }
 
 impl Places {
@@ -48,7 +61,8 @@ impl Places {
         }
     }
 
-    /// Counts a connection from `address`, which does nothing yet.
+    /// Counts a connection from `address`, which does nothing yet. Where too many do nothing, the oldest of them makes
+    /// room: many addresses together must not shut the port for everybody else.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Turned> {
         let place = place(address);
         let mut counts = self.lock();
@@ -59,14 +73,20 @@ impl Places {
         if here.connections >= self.max_here {
             return Err(Turned::Place);
         }
-        if all.pending >= self.max_pending || here.pending >= self.max_pending_here {
+        if here.pending >= self.max_pending_here || self.max_pending == 0 {
             return Err(Turned::Pending);
+        }
+        if all.pending >= self.max_pending {
+            counts.evict_oldest();
         }
         for count in counts.of(place) {
             count.connections += 1;
             count.pending += 1;
         }
-        Ok(Seat { places: Arc::clone(self), place, pending: true })
+        let (age, evicted) = (counts.next, CancellationToken::new());
+        counts.next += 1;
+        counts.pending.insert(age, Pending { place, evicted: evicted.clone() });
+        Ok(Seat { places: Arc::clone(self), place, age, evicted })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -78,24 +98,39 @@ impl Counts {
     fn of(&mut self, place: IpAddr) -> [&mut Here; 2] {
         [&mut self.all, self.places.entry(place).or_default()]
     }
+
+    fn settle(&mut self, age: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&age)?;
+        for count in self.of(pending.place) {
+            count.pending -= 1;
+        }
+        Some(pending)
+    }
+
+    fn evict_oldest(&mut self) {
+        let oldest = self.pending.first_key_value().map(|(age, _)| *age);
+        if let Some(pending) = oldest.and_then(|age| self.settle(age)) {
+            pending.evicted.cancel();
+        }
+    }
 }
 
 impl Seat {
     /// The connection publishes or plays.
     pub(crate) fn settle(&mut self) {
-        if std::mem::take(&mut self.pending) {
-            let mut counts = self.places.lock();
-            for count in counts.of(self.place) {
-                count.pending -= 1;
-            }
-        }
+        self.places.lock().settle(self.age);
+    }
+
+    /// Cancelled when the connection has to make room, which it never has to once it has settled.
+    pub(crate) fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.settle();
         let mut counts = self.places.lock();
+        counts.settle(self.age);
         for count in counts.of(self.place) {
             count.connections -= 1;
         }
@@ -137,7 +172,10 @@ mod tests {
         // One /64 is one place.
         assert_eq!(places.take(home(3)).err(), Some(Turned::Pending));
         let other = places.take(away).expect("room");
-        assert_eq!(places.take(away).err(), Some(Turned::Pending), "three in all");
+        // Three in all: the oldest one makes room.
+        let newest = places.take(away).expect("room");
+        assert!(first.evicted().is_cancelled() && !second.evicted().is_cancelled());
+        drop(newest);
         first.settle();
         first.settle();
         let mut third = places.take(home(3)).expect("room");
@@ -148,5 +186,6 @@ mod tests {
         drop((first, second, third));
         let counts = places.lock();
         assert_eq!((counts.places.len(), counts.all.connections, counts.all.pending), (0, 0, 0));
+        assert!(counts.pending.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use moqgate_rtmp::proto::message::kind;
 use moqgate_rtmp::session::Limits;
 use moqgate_rtmp::{Config, Turned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bench::{Bench, Client, LIMIT};
 
@@ -149,13 +149,35 @@ async fn one_place_that_fills_its_share_shuts_nobody_else_out() {
         idle.push(bench.socket().await);
     }
     bench.until("it has its share", |bench| bench.metrics.turned(Turned::Pending) >= 12).await;
-    let elsewhere = TcpSocket::new_v4().expect("a socket");
-    elsewhere.bind(SocketAddr::from(([127, 0, 0, 2], 0))).expect("loopback has many addresses");
-    let mut client = Client::new(elsewhere.connect(bench.address).await.expect("the listener listens")).await;
+    let mut client = Client::new(from(2, &bench).await).await;
     assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
     drop(idle);
     bench.until("only the publisher is left", |bench| bench.metrics.live() == 1).await;
     bench.stop().await;
+}
+
+#[tokio::test]
+async fn many_places_that_fill_the_port_shut_nobody_else_out() {
+    let config = Config { max_pending: 8, max_pending_per_place: 4, ..Config::default() };
+    let bench = Bench::with(config, OpenAdmission);
+    let mut idle = Vec::new();
+    for host in 2..6 {
+        for _ in 0..4 {
+            idle.push(from(host, &bench).await);
+        }
+    }
+    let mut client = Client::new(from(9, &bench).await).await;
+    assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
+    bench.until("the oldest made room", |bench| bench.metrics.turned(Turned::Pending) >= 8).await;
+    closed(&mut idle[0]).await;
+    bench.stop().await;
+}
+
+/// A connection from an address of this machine's own.
+async fn from(host: u8, bench: &Bench) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("loopback has many addresses");
+    socket.connect(bench.address).await.expect("the listener listens")
 }
 
 /// Everything above at once, over and over, beside somebody who does nothing but publish.
