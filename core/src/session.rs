@@ -278,7 +278,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.ending(EndReason::Left);
+        let is_stopping = self.origin.shared.stopping.load(Ordering::Relaxed);
+        self.ending(if is_stopping { EndReason::Stopped } else { EndReason::Left });
         self.origin.shared.sessions.lock().remove(&self.shared.number);
         self.gauge.close();
     }

@@ -61,6 +61,7 @@ impl Running {
             Reason::Fallen(part) => error!(part, "it ended by itself; stop: accept no more"),
         }
         self.readiness.drain();
+        self.origin.stopping();
         info!("stop: readyz is 503");
         let mut patience = std::pin::pin!(patience(self.grace, skip));
 

@@ -6,7 +6,10 @@ mod producer;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -69,6 +72,7 @@ pub(crate) struct OriginShared {
     pub(crate) registry: Registry,
     pub(crate) latencies: Arc<Latencies>,
     pub(crate) sessions: Sessions,
+    pub(crate) stopping: AtomicBool,
     next_epoch: AtomicU64,
     state: Mutex<Directory>,
 }
@@ -89,6 +93,7 @@ impl Origin {
                 registry: Registry::new(config.bookkeeping.clone()),
                 config,
                 sessions: Sessions::default(),
+                stopping: AtomicBool::new(false),
                 next_epoch: AtomicU64::new(1),
                 state: Mutex::default(),
             }),
@@ -165,6 +170,11 @@ impl Origin {
     #[must_use]
     pub fn folded(&self) -> u64 {
         self.shared.registry.books().map(|books| books.folded()).unwrap_or_default()
+    }
+
+    /// From now on sessions end because this process stops, where nothing else is said.
+    pub fn stopping(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Takes rows that no session can write to any more out of memory, if `idle` says that they have been idle for

@@ -157,6 +157,8 @@ async fn the_first_reason_counts() {
         session.ending(EndReason::Failed);
     };
     assert_eq!(ended(&kill).await, Some(EndReason::Killed(KillReason::Operator)));
+    rig.origin().stopping();
+    assert_eq!(ended(&|_| ()).await, Some(EndReason::Stopped));
     let (session, broadcast) = rig.publish(1, "cam").await;
     drop(track(&broadcast, "video"));
     hand.advance(10);

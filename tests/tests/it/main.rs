@@ -21,6 +21,7 @@ mod tokens;
 mod usage;
 mod webhook;
 mod webrtc;
+mod world;
 
 use std::time::Duration;
 
