@@ -25,6 +25,8 @@ pub(crate) struct H264 {
     sps: Vec<Sps>,
     /// The first field of a picture whose second has not come.
     field: Option<Field>,
+    /// Nothing is reordered where the sets leave it open.
+    ordered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Coding for H264 {
     }
 
     fn config(&self, pps: u8) -> Option<VideoConfig> {
-        self.active(pps).map(Sps::config)
+        self.active(pps).map(|sps| sps.config(self.ordered))
     }
 
     fn reordering(&self, pps: u8) -> Option<u8> {
@@ -75,6 +77,11 @@ impl Coding for H264 {
 }
 
 impl H264 {
+    /// For streams that are not expected to reorder pictures.
+    pub(crate) fn ordered() -> Self {
+        Self { ordered: true, ..Self::default() }
+    }
+
     fn active(&self, pps: u8) -> Option<&Sps> {
         let id = self.sets.parent(SetKey { kind: SetKind::Picture, id: pps })?;
         self.sps.iter().find(|sps| sps.id == id)

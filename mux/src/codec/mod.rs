@@ -115,6 +115,12 @@ pub fn framer(coding: Coding) -> Box<dyn Framer> {
     }
 }
 
+/// A framer for H.264 that comes in real time without decoding times: where its sets do not say how far it reorders
+/// pictures, it does not, and no player has to wait for what will not come.
+pub(crate) fn framer_in_order() -> Box<dyn Framer> {
+    Box::new(video::Video::new(h264::H264::ordered()))
+}
+
 /// The hang *legacy* payload of a frame: `pts` in microseconds as a QUIC varint (RFC 9000 section 16), then `parts`.
 ///
 /// One exact allocation, so that a retained frame holds no spare capacity.

@@ -149,6 +149,10 @@ impl<C: Coding> Framer for Video<C> {
 }
 
 impl<C: Coding> Video<C> {
+    pub(crate) fn new(coding: C) -> Self {
+        Self { coding, ..Self::default() }
+    }
+
     /// Cuts `data`: what was carried, and from `start` on the packet. Returns from where on it has to be kept.
     fn packet(&mut self, data: &[u8], start: usize, pes: &PesUnit<'_>) -> usize {
         let begins = begins_unit::<C>(pes.data);

@@ -20,6 +20,15 @@ pub(crate) mod h264 {
         bits.finish()
     }
 
+    /// Main profile, which does not say how far it reorders pictures.
+    pub(crate) fn sps_main() -> Vec<u8> {
+        let mut bits = Bits::new(&[0x67, 77, 0x40, 30]);
+        // id 0, frame_num of 4 bits, POC type 0 of 4 bits, 1 reference
+        bits.ue(0).ue(0).ue(0).ue(0).ue(1).u(1, 0).ue(19).ue(14);
+        bits.u(1, 1).u(1, 1).u(1, 0).u(1, 0);
+        bits.finish()
+    }
+
     pub(crate) fn pps(id: u32) -> Vec<u8> {
         let mut bits = Bits::new(&[0x68]);
         bits.ue(id).ue(0).u(2, 0).ue(0).ue(0).ue(0).u(3, 0).ue(0).ue(0).ue(0).u(3, 0b100);

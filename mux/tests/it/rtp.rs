@@ -419,6 +419,19 @@ fn a_stream_that_begins_between_keyframes_asks_for_one() {
     assert!(session.importer.poll_timeout().is_some());
 }
 
+/// A player buffers for reordering that is announced; over RTP there is none unless the stream says so.
+#[test]
+fn nobody_waits_for_reordering_that_is_not_declared() {
+    let mut session = Session::new(Codec::H264);
+    for (sequence, payload) in [(0, h264::sps_main()), (1, h264::pps(0)), (2, h264::idr(0))] {
+        session.push(unit(sequence, 0, payload, sequence == 2));
+    }
+    let out = session.finish();
+    let CodecConfig::Video(video) = &out.tracks[0].config else { panic!("a picture") };
+    assert_eq!((&video.codec_string[..], video.reorder_frames), ("avc3.4d401e", 0));
+    assert_eq!(video.jitter, Duration::from_millis(40));
+}
+
 #[test]
 fn sources_and_streams_come_and_go() {
     let mut session = Session::new(Codec::Opus);

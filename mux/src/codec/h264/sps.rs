@@ -97,9 +97,10 @@ impl Sps {
         self.vui.reorder.or(ordered.then_some(0))
     }
 
-    pub(super) fn config(&self) -> VideoConfig {
+    /// `ordered`: nothing is reordered where the set leaves it open.
+    pub(super) fn config(&self, ordered: bool) -> VideoConfig {
         let [profile, constraints, level] = self.profile;
-        let reorder = self.reordering().unwrap_or(REORDER_DEFAULT);
+        let reorder = self.reordering().unwrap_or(if ordered { 0 } else { REORDER_DEFAULT });
         VideoConfig {
             codec: VideoCodec::H264,
             codec_string: format!("avc3.{profile:02x}{constraints:02x}{level:02x}"),
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn reads_size_rate_and_reordering() {
-        let config = Sps::parse(&set(100, true)).unwrap().config();
+        let config = Sps::parse(&set(100, true)).unwrap().config(false);
         assert_eq!(config.codec_string, "avc3.640028");
         assert_eq!((config.width, config.height), (1920, 1080));
         assert_eq!(config.framerate, Some(29.97));
@@ -357,8 +358,10 @@ mod tests {
 
     #[test]
     fn baseline_does_not_reorder() {
-        assert_eq!(Sps::parse(&set(66, false)).unwrap().config().reorder_frames, 0);
-        assert_eq!(Sps::parse(&set(77, false)).unwrap().config().reorder_frames, REORDER_DEFAULT);
+        assert_eq!(Sps::parse(&set(66, false)).unwrap().config(false).reorder_frames, 0);
+        let open = Sps::parse(&set(77, false)).unwrap();
+        assert_eq!(open.config(false).reorder_frames, REORDER_DEFAULT);
+        assert_eq!(open.config(true).reorder_frames, 0);
     }
 
     #[test]

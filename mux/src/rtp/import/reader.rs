@@ -11,7 +11,7 @@ use crate::codec::nal::START_CODE;
 use crate::codec::opus::{self, OpusLayout};
 use crate::codec::packets::Packets;
 use crate::codec::whole::{Av1, Vpx};
-use crate::codec::{Coding, Framer, Output, PesUnit, framer};
+use crate::codec::{Coding, Framer, Output, PesUnit, framer, framer_in_order};
 use crate::event::{AudioCodec, AudioConfig, VideoCodec};
 
 /// Reads one coding.
@@ -24,8 +24,7 @@ pub(super) enum Reader {
 
 impl Reader {
     pub(super) fn new(format: &Format) -> Self {
-        let nals = |coding| {
-            let mut framer = framer(coding);
+        let nals = |mut framer: Box<dyn Framer>| {
             let sets: Vec<u8> = format
                 .parameter_sets()
                 .iter()
@@ -38,8 +37,8 @@ impl Reader {
             Self::Nals(framer)
         };
         match format.codec() {
-            Codec::H264 => nals(Coding::H264),
-            Codec::H265 => nals(Coding::H265),
+            Codec::H264 => nals(framer_in_order()),
+            Codec::H265 => nals(framer(Coding::H265)),
             Codec::Vp8 => Self::Vpx(Vpx::new(VideoCodec::Vp8)),
             Codec::Vp9 => Self::Vpx(Vpx::new(VideoCodec::Vp9)),
             Codec::Av1 => Self::Av1(Av1::default()),
