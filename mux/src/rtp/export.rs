@@ -131,7 +131,7 @@ impl Exporter {
         };
         self.watch(timestamp, keyframe, &unit);
         let mut writer = Writer::new(self.config.payload_max);
-        self.packetiser.write(&unit, keyframe, &mut writer);
+        self.packetiser.write(&unit, &mut writer);
         let time = self.timestamp_of(timestamp);
         for payload in writer.finish() {
             let (ssrc, sequence) = (self.config.ssrc, self.config.sequence);

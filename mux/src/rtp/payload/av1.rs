@@ -109,13 +109,18 @@ impl Aggregation {
     }
 }
 
+/// Whether a coded video sequence begins with the unit: with its header, which only keyframes have.
+fn is_new_sequence(mut unit: &[u8]) -> bool {
+    std::iter::from_fn(|| next_obu(&mut unit)).any(|obu| obu.kind == SEQUENCE_HEADER)
+}
+
 impl Packetiser for Aggregation {
-    fn write(&mut self, unit: &Bytes, keyframe: bool, writer: &mut Writer) {
+    fn write(&mut self, unit: &Bytes, writer: &mut Writer) {
         let mut rest = &unit[..];
         let most = writer.most().clamp(FRAGMENT_MIN, (1 << 14) - 1);
         writer.reserve(unit.len() + unit.len() / 64 + 64);
         let mut head = None;
-        let mut fresh = keyframe;
+        let mut fresh = is_new_sequence(unit);
         let mut plain = Vec::new();
         while let Some(obu) = next_obu(&mut rest) {
             if obu.kind == TEMPORAL_DELIMITER {
@@ -199,7 +204,7 @@ mod tests {
     fn obus_leave_without_size_fields() {
         let unit = Bytes::from_static(&[0x12, 0, 0x0a, 2, 1, 2, 0x32, 1, 9]);
         let mut writer = Writer::new(1200);
-        Aggregation.write(&unit, true, &mut writer);
+        Aggregation.write(&unit, &mut writer);
         let sent: Vec<_> = writer.finish().collect();
         assert_eq!(sent, [&[0x08, 3, 0x08, 1, 2, 2, 0x30, 9][..]]);
     }

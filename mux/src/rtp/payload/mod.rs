@@ -35,7 +35,7 @@ pub(super) fn depacketiser(codec: Codec) -> Box<dyn Depacketiser> {
 /// Spreads an access unit over payloads.
 pub(super) trait Packetiser: Send {
     /// Writes the payloads of `unit`, none longer than the writer allows.
-    fn write(&mut self, unit: &bytes::Bytes, keyframe: bool, writer: &mut Writer);
+    fn write(&mut self, unit: &bytes::Bytes, writer: &mut Writer);
 }
 
 /// A packetiser for `codec`.
@@ -69,7 +69,7 @@ impl Depacketiser for Whole {
 }
 
 impl Packetiser for Whole {
-    fn write(&mut self, unit: &bytes::Bytes, _keyframe: bool, writer: &mut Writer) {
+    fn write(&mut self, unit: &bytes::Bytes, writer: &mut Writer) {
         writer.share(unit.clone());
     }
 }

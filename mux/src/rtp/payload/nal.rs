@@ -272,7 +272,7 @@ impl<F: Format> Split<F> {
 }
 
 impl<F: Format> Packetiser for Split<F> {
-    fn write(&mut self, unit: &Bytes, _keyframe: bool, writer: &mut Writer) {
+    fn write(&mut self, unit: &Bytes, writer: &mut Writer) {
         let units: Vec<Bytes> = units(unit)
             .filter(|unit| unit.len() > F::HEADER && !F::is_idle(F::kind(unit)) && F::is_unit(F::kind(unit)))
             .collect();
@@ -321,7 +321,7 @@ mod tests {
 
     fn write<F: Format>(most: usize, unit: &'static [u8]) -> Vec<Vec<u8>> {
         let mut writer = Writer::new(most);
-        Split::<F>::default().write(&Bytes::from_static(unit), true, &mut writer);
+        Split::<F>::default().write(&Bytes::from_static(unit), &mut writer);
         writer.finish().map(|payload| payload.to_vec()).collect()
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Descriptor {
 }
 
 impl Packetiser for Descriptor {
-    fn write(&mut self, unit: &Bytes, _keyframe: bool, writer: &mut Writer) {
+    fn write(&mut self, unit: &Bytes, writer: &mut Writer) {
         const BYTES: usize = 4;
         let [high, low] = self.picture.to_be_bytes();
         self.picture = (self.picture + 1) & 0x7fff;
@@ -98,7 +98,7 @@ mod tests {
         let mut descriptor = Descriptor { picture: 0x7fff };
         for head in [[0xff, 0xff], [0x80, 0x00]] {
             let mut writer = Writer::new(8);
-            descriptor.write(&Bytes::from_static(&[1, 2, 3, 4, 5]), true, &mut writer);
+            descriptor.write(&Bytes::from_static(&[1, 2, 3, 4, 5]), &mut writer);
             let sent: Vec<_> = writer.finish().collect();
             assert_eq!(sent[0][..], [0x90, 0x80, head[0], head[1], 1, 2, 3]);
             assert_eq!(sent[1][..], [0x80, 0x80, head[0], head[1], 4, 5]);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Depacketiser, Packetiser, Writer, split};
+use crate::codec::vpx;
 
 const PICTURE_ID: u8 = 0x80;
 const INTER: u8 = 0x40;
@@ -132,11 +133,11 @@ pub(super) struct Descriptor {
 }
 
 impl Packetiser for Descriptor {
-    fn write(&mut self, unit: &Bytes, keyframe: bool, writer: &mut Writer) {
+    fn write(&mut self, unit: &Bytes, writer: &mut Writer) {
         const BYTES: usize = 3;
         let [high, low] = self.picture.to_be_bytes();
         self.picture = (self.picture + 1) & 0x7fff;
-        let inter = if keyframe { 0 } else { INTER };
+        let inter = if vpx::vp9(unit).is_some_and(|head| head.keyframe) { 0 } else { INTER };
         let (count, size) = split(unit.len(), writer.most().saturating_sub(BYTES));
         writer.reserve(unit.len() + count * BYTES);
         for (number, piece) in unit.chunks(size.max(1)).enumerate() {
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn frames_leave_in_even_pieces() {
         let mut writer = Writer::new(6);
-        Descriptor { picture: 0x1ff }.write(&Bytes::from_static(&[1, 2, 3, 4]), false, &mut writer);
+        Descriptor { picture: 0x1ff }.write(&Bytes::from_static(&[1, 2, 3, 4]), &mut writer);
         let sent: Vec<_> = writer.finish().collect();
         assert_eq!(
             (&sent[0][..], &sent[1][..]),
