@@ -67,7 +67,7 @@ fn answer(mut stream: TcpStream, mood: Mood) -> Option<Request> {
         more(&mut bytes)?;
     };
     let head = String::from_utf8(bytes[..head_end].to_vec()).expect("text").to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
     let end = head_end + 4 + length.parse::<usize>().expect("a number");
     while bytes.len() < end {
         more(&mut bytes)?;
