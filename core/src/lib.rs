@@ -49,7 +49,7 @@ pub use origin::{
 };
 pub use path::{Path, PathError};
 pub use pattern::{Pattern, PatternError};
-pub use session::{Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
+pub use session::{Ender, Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
 pub use subscription::{Start, Subscription};
 pub use time::Timestamp;
 pub use track::{CreateGroupError, TrackClosed, TrackConsumer, TrackError, TrackInfo, TrackProducer};

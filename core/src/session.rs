@@ -243,6 +243,12 @@ impl Session {
         let _ = self.shared.end.set(reason);
     }
 
+    /// Says the same from elsewhere.
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        Ender(Arc::clone(&self.shared.end))
+    }
+
     /// Publishes for this session.
     #[must_use]
     pub fn publisher(&self) -> OriginProducer {
@@ -273,6 +279,17 @@ impl Session {
             Poll::Pending
         })
         .await
+    }
+}
+
+/// Says why a session ends, where that is known and the session is not. It keeps nothing alive.
+#[derive(Debug, Clone)]
+pub struct Ender(EndCell);
+
+impl Ender {
+    /// As [`Session::ending`].
+    pub fn ending(&self, reason: EndReason) {
+        let _ = self.0.set(reason);
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
 use moqgate_core::KillReason;
+use moqgate_core::usage::EndReason;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -99,8 +100,15 @@ pub(crate) async fn run(
     farewell: Farewell,
     tasks: TaskTracker,
 ) -> End {
+    let ender = core.ender();
     let mut driver = Driver::new(established, link.clone(), Arc::new(core), purpose, farewell, tasks);
     let end = driver.drive().await;
+    match &end {
+        End::Closed(Close::Lost(_)) => ender.ending(EndReason::Lost),
+        End::Violated(_) => ender.ending(EndReason::Failed),
+        End::Stopped => ender.ending(EndReason::Stopped),
+        End::Closed(Close::Peer(..) | Close::Local) | End::Killed(_) => {}
+    }
     let (code, reason) = match &end {
         End::Closed(_) => (SessionCode::NO_ERROR, String::new()),
         End::Violated(violation) => (violation.code, violation.reason.clone()),

@@ -10,6 +10,7 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use moqgate_core::usage::EndReason;
 use moqgate_core::{Denied, DenyReason, Direction, KillReason, Path};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,19 @@ pub(crate) enum End {
     Finished,
     /// The process stops.
     Stopping,
+}
+
+impl End {
+    /// What the ledger is told, where the peer did not simply leave.
+    fn for_ledger(&self) -> Option<EndReason> {
+        match self {
+            Self::Session(_) | Self::Refused(_) => Some(EndReason::Failed),
+            Self::Io(_) => Some(EndReason::Lost),
+            Self::Finished => Some(EndReason::Finished),
+            Self::Stopping => Some(EndReason::Stopped),
+            Self::Closed | Self::Killed(_) | Self::Replaced => None,
+        }
+    }
 }
 
 struct Connection<S> {
@@ -100,6 +114,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         live: None,
     };
     let end = connection.run(&shutdown).await;
+    if let (Some(live), Some(reason)) = (&connection.live, end.for_ledger()) {
+        live.session.ending(reason);
+    }
     connection.stop();
     report(&connection.shared, peer, &end);
     if matches!(end, End::Session(_) | End::Refused(_) | End::Finished | End::Killed(_)) {

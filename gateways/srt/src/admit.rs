@@ -104,6 +104,7 @@ impl Judge {
         let crypto = crypto.map_err(|(reject, detail)| (reject, detail.to_owned()))?;
         let link = Arc::<Link>::default();
         let session = self.gate.open(request, grant, SystemTime::now(), Some(link.clone()));
+        link.belongs_to(&session);
         let role = match call.stream.mode {
             Mode::Publish => Role::Publish(publish(&session)?),
             Mode::Request => self.play_wait_allows(&session).map(|()| Role::Play)?,

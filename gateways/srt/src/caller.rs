@@ -255,8 +255,10 @@ impl Caller {
         // The operator wrote it down, which is all the admission that it needs.
         let identity = Identity::Credential(self.config.remote.to_string().into());
         let grant = Grant { publish, subscribe, ..Grant::new(identity) };
-        let link: Arc<Link> = Arc::clone(link);
-        self.gate.open(request, grant, SystemTime::now(), Some(link))
+        let stats: Arc<Link> = Arc::clone(link);
+        let session = self.gate.open(request, grant, SystemTime::now(), Some(stats));
+        link.belongs_to(&session);
+        session
     }
 
     async fn keys(&self, tasks: &TaskTracker) -> Result<Option<Generated>, AttemptError> {

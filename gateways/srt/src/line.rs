@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moqgate_core::Path;
+use moqgate_core::usage::EndReason;
 use tracing::info;
 
 use crate::accept::{CallKey, Terms};
@@ -227,6 +228,11 @@ impl Line {
 
     /// The closing line of the log.
     pub(crate) fn log_end(&self, reason: CloseReason) {
+        match reason {
+            CloseReason::Idle => self.link.ending(EndReason::Lost),
+            CloseReason::Protocol => self.link.ending(EndReason::Failed),
+            CloseReason::PeerShutdown | CloseReason::Local => {}
+        }
         let engine = match reason {
             CloseReason::PeerShutdown => "the peer closed the connection",
             CloseReason::Idle => "nothing heard for 5 s",

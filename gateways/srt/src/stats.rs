@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use moqgate_core::LinkStats;
+use moqgate_core::usage::EndReason;
+use moqgate_core::{Ender, LinkStats, Session};
 use moqgate_mux::ts::ImportStats;
 
 use crate::engine::Stats;
@@ -16,9 +17,22 @@ struct State {
     stats: Stats,
     queue_dropped: u64,
     import: ImportStats,
+    ender: Option<Ender>,
 }
 
 impl Link {
+    /// Whose link it is.
+    pub(crate) fn belongs_to(&self, session: &Session) {
+        self.lock().ender = Some(session.ender());
+    }
+
+    /// Tells the session why it is about to end.
+    pub(crate) fn ending(&self, reason: EndReason) {
+        if let Some(ender) = &self.lock().ender {
+            ender.ending(reason);
+        }
+    }
+
     /// Replaces what the connection counts. `queue_dropped` counts payloads that the importer was too slow for.
     pub(crate) fn update(&self, stats: Stats, queue_dropped: u64) {
         let mut state = self.lock();
@@ -42,7 +56,7 @@ impl Link {
 
 impl LinkStats for Link {
     fn snapshot(&self) -> Vec<(&'static str, f64)> {
-        let State { stats, queue_dropped, import } = &*self.lock();
+        let State { stats, queue_dropped, import, .. } = &*self.lock();
         let count = |value: u64| value as f64;
         vec![
             ("rtt_ms", stats.ms_rtt),

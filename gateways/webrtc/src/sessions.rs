@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use moqgate_core::usage::EndReason;
 use moqgate_core::{Credential, KillReason, Path, Session};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -209,6 +210,12 @@ impl Live {
 
     /// Ends the session and tells the peer.
     pub(crate) async fn close(self, end: End) {
+        match end {
+            End::Unconnected => self.session.ending(EndReason::Lost),
+            End::Stopping => self.session.ending(EndReason::Stopped),
+            End::Finished => self.session.ending(EndReason::Finished),
+            End::Gone | End::Deleted | End::Killed(_) | End::Replaced => {}
+        }
         let asked = self.link.keyframes_asked.load(Relaxed);
         info!(path = %self.path, session = %self.session.id(), end = end.as_str(), asked, "WebRTC session ended");
         self.peer.close().await;

@@ -170,7 +170,9 @@ fn every_record_gets_there_whatever_the_endpoint_does() {
         inbox.finals() == sessions && inbox.sum("bytes") == reported(data, "bytes")
     });
     drop(gateway);
-    assert!(inbox.0.values().any(|(event, _)| event["data"]["reason"] == "crashed"));
+    for reason in ["stopped", "crashed"] {
+        assert!(inbox.0.values().any(|(event, _)| event["data"]["reason"] == reason), "{reason}");
+    }
 
     for field in ["groups", "frames", "bytes"] {
         assert_eq!(inbox.sum(field), reported(data, field), "{field}");
