@@ -17,6 +17,7 @@ mod ready;
 mod shutdown;
 mod signals;
 mod stage;
+mod stats;
 mod store;
 mod wall;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::Process;
+use crate::process::{Log, Process};
 use crate::{http, media, tools, wait};
 
 /// How many ports are tried until one is free for TCP and for UDP.
@@ -109,6 +109,12 @@ impl Relay {
     pub fn announced(&self) -> Vec<String> {
         let answer = http::get(self.address, "/announced").map(|answer| answer.text()).unwrap_or_default();
         answer.lines().map(str::to_owned).collect()
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.process.log()
     }
 
     /// Ends it with SIGKILL.

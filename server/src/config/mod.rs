@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) objectives: Vec<Objective>,
     /// Where relays are whose word is taken for how many viewers are behind them.
     pub(crate) trusted_relays: Vec<Network>,
+    /// Whether usage is published as a broadcast.
+    pub(crate) stats: bool,
     /// Certificate and key, PEM files; `None` is a self-signed one.
     pub(crate) tls: Option<Tls>,
     /// How long groups are kept.

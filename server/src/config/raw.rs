@@ -138,6 +138,17 @@ pub(crate) struct Moq {
         value_delimiter = ','
     )]
     pub(crate) trust_downstream_from: Option<Vec<Network>>,
+    /// Publish usage as the broadcast `.stats/node/NODE`, with the tracks of `moq-relay`, to whoever may watch that path. Default: `false`.
+    #[arg(
+        id = "moq.stats",
+        long = "moq-stats",
+        env = "MOQGATE_MOQ_STATS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) stats: Option<bool>,
 }
 
 /// `[srt]`
@@ -354,7 +365,7 @@ impl Tls {
 
 impl Moq {
     fn or(self, other: Self) -> Self {
-        first_said!(self, other, listen, trust_downstream_from)
+        first_said!(self, other, listen, trust_downstream_from, stats)
     }
 }
 

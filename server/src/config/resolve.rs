@@ -71,6 +71,7 @@ impl Config {
                 .map(RawObjective::resolve)
                 .collect::<Result<_, _>>()?,
             trusted_relays: raw.moq.trust_downstream_from.unwrap_or_default(),
+            stats: raw.moq.stats.unwrap_or(false),
             tls: tls(raw.tls)?,
             retention_age: raw.retention.age.map_or(RETENTION_AGE, |Span(age)| age),
             retention_bytes: raw.retention.bytes.unwrap_or(RETENTION_BYTES),

@@ -1,5 +1,6 @@
 //! The whole product against real tools: what is promised to somebody with ffmpeg, a browser or a relay.
 
+mod audience;
 mod browser;
 mod calls;
 mod encrypted;
