@@ -32,6 +32,18 @@ pub fn export_ts_lingering(url: &str, broadcast: &str, file: &Path, linger: Dura
     let linger = format!("{}ms", linger.as_millis());
     let mut command = moq(url, broadcast);
     Process::start_into("moq export", command.args(["export", "ts", "--linger", &linger]), file)
+/// The newest group of a track, as `moq fetch` writes it.
+///
+/// # Panics
+///
+/// When it cannot be had.
+#[must_use]
+pub fn fetch(url: &str, broadcast: &str, track: &str) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut process =
+        Process::start_into("moq fetch", moq(url, broadcast).args(["fetch", track]), file.path());
+    assert!(process.wait(wait::SOON).success(), "{broadcast} {track}");
+    std::fs::read(file.path()).expect("it was written")
 }
 
 /// Publishes a clip natively: ffmpeg reads it at `rate`, `moq` imports it.

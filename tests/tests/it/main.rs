@@ -16,6 +16,7 @@ mod obs;
 mod refused;
 mod relay;
 mod rig;
+mod stats;
 mod stop;
 mod tidy;
 mod tokens;

@@ -108,6 +108,31 @@ async fn the_sum_is_told_at_most_once_a_second_and_then_the_latest() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_comes_and_goes_costs_a_message_a_second() {
+    let scene = Scene::new(Lite06, true).await;
+    let (viewers, mut stream, _subscribe) = scene.open(1).await;
+    let before = Instant::now();
+    let mut joined = 0;
+    while before.elapsed() < 3 * SPACING {
+        joined += scene.join(3).await.len();
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    let lasted = before.elapsed();
+    // A last one that is told, so that all that came before it can be counted.
+    let crowd = scene.join(100).await;
+    let mut updates = 1;
+    while update(&mut stream).await < 101 {
+        updates += 1;
+    }
+    let allowed = 2 + lasted.as_secs() + 1;
+    assert!(updates <= allowed && joined > 100, "{updates} messages in {lasted:?} about {joined} viewers");
+    drop((viewers, crowd, stream));
+    let Scene { server, peer, .. } = scene;
+    drop(peer);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_peer_that_did_not_ask_for_it_is_told_nothing() {
     for version in [Lite05, Lite06] {
         let scene = Scene::new(version, false).await;
