@@ -25,6 +25,7 @@ use crate::readiness::Readiness;
 use crate::ready::Bound;
 use crate::shutdown::Running;
 use crate::stage::Stage;
+use crate::stats;
 use crate::store::Store;
 
 /// How often the usage report looks for rows that are idle.
@@ -42,6 +43,8 @@ pub(crate) struct App {
     demo: Option<Demo>,
     ledger: Option<Ledger>,
     exporter: Option<Exporter>,
+    /// Where usage is published, if it is.
+    stats: Option<Gate>,
     grace: Duration,
 }
 
@@ -142,6 +145,7 @@ impl App {
         let callers = |calls: Vec<Call>, way| -> Result<Vec<Caller>, StartError> {
             calls.into_iter().map(|call| Caller::new(call, way, &gate)).collect()
         };
+        let stats = config.stats.then(|| gate.clone());
         let pushes = callers(config.pushes, Way::Push)?;
         let pulls = callers(config.pulls, Way::Pull)?;
         let api = Api {
@@ -164,7 +168,7 @@ impl App {
         };
         let (ledger, exporter) = keep_books(store, &api, &config.usage)?;
         let demo = is_demo.then(|| Demo::new(api.bound.srt, api.bound.rtmp, passphrase)).transpose()?;
-        Ok(Self { api, listeners, relays, pushes, pulls, demo, ledger, exporter, grace: config.grace })
+        Ok(Self { api, listeners, relays, pushes, pulls, demo, ledger, exporter, stats, grace: config.grace })
     }
 
     /// Says that everything is bound, and what to paste.
@@ -192,6 +196,9 @@ impl App {
                     () = ended => {}
                 }
             });
+        }
+        if let Some(gate) = self.stats {
+            background.spawn(stats::publish(gate, Arc::clone(&self.api.node), background.token()));
         }
         let supervisor = self.api.access.supervisor.clone();
         background.spawn(supervisor.clone().run(background.token()));

@@ -32,6 +32,8 @@ pub fn export_ts_lingering(url: &str, broadcast: &str, file: &Path, linger: Dura
     let linger = format!("{}ms", linger.as_millis());
     let mut command = moq(url, broadcast);
     Process::start_into("moq export", command.args(["export", "ts", "--linger", &linger]), file)
+}
+
 /// The newest group of a track, as `moq fetch` writes it.
 ///
 /// # Panics

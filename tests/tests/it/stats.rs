@@ -9,9 +9,13 @@ use crate::{RUN, WHOLE};
 
 const BROADCAST: &str = "live/cam0";
 const STATS: &str = ".stats/node/ams-1";
+/// What it is called below [`ROOT`], where a client has to begin to see it listed.
+const NODE: &str = "node/ams-1";
+const ROOT: &str = ".stats";
 
 fn reading(gateway: &Gateway, track: &str) -> Value {
-    serde_json::from_slice(&peers::fetch(&gateway.moq_url(), STATS, track)).expect("one JSON frame")
+    serde_json::from_slice(&peers::fetch(&format!("{}{ROOT}", gateway.moq_url()), NODE, track))
+        .expect("one JSON frame")
 }
 
 #[test]
