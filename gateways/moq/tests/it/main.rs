@@ -4,6 +4,7 @@ mod downstream;
 mod egress;
 mod golden;
 mod ingest;
+mod latency;
 mod pair;
 mod peer;
 mod rig;

@@ -1,0 +1,140 @@
+//! What the egress door measures, beside what somebody outside does: a native publisher that knows when it sent what, and
+//! a viewer that knows when it got it.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use moqgate_core::{Forwarded, Frame, FrameSink, Gate, Latency, Protocol, Subscription, TrackConsumer};
+use moqgate_moq::wire::Version::Lite06;
+
+use crate::rig::*;
+
+/// As long as the latest samples of the gateway reach back.
+const FRAMES: usize = 1024;
+const FRAME_BYTES: usize = 12_500;
+/// Between two frames, where pictures are imitated.
+const PICTURE: Duration = Duration::from_millis(20);
+
+/// Keeps when each frame came.
+#[derive(Default)]
+struct Arrivals(Vec<Instant>);
+
+impl FrameSink for Arrivals {
+    type Error = std::convert::Infallible;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn accept(&mut self, frame: Frame) -> Result<(), Self::Error> {
+        // When the viewer's own session had all of it.
+        self.0.push(frame.received);
+        Ok(())
+    }
+
+    fn now(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// When so many groups of one frame came, in the order of their numbers.
+async fn arrivals(reader: &mut TrackConsumer, count: usize) -> Vec<Instant> {
+    let mut by_number = BTreeMap::new();
+    while by_number.len() < count {
+        let mut group = next_group(reader).await.expect("a group");
+        let mut arrivals = Arrivals::default();
+        while within("frames", group.forward(&mut arrivals)).await.expect("whole") != Forwarded::End {}
+        by_number.extend(arrivals.0.into_iter().map(|at| (group.sequence(), at)));
+    }
+    by_number.into_values().collect()
+}
+
+/// p50, p95, p99 and the longest, by the rule of the gateway.
+fn percentiles(mut late: Vec<Duration>) -> [Duration; 4] {
+    late.sort_unstable();
+    let last = late.len() - 1;
+    [50, 95, 99, 100].map(|percent| late[(late.len() * percent / 100).min(last)])
+}
+
+/// From the push at a publisher, through the gateway at `url`, to the hands of a viewer. `look` is asked while the
+/// broadcast is still there.
+async fn probe<T>(url: &str, frames: usize, apart: Duration, look: impl FnOnce() -> T) -> ([Duration; 4], T) {
+    let publisher = Client::start(url, 33, &[Lite06]);
+    let encoder = local(&publisher.gate, Protocol::Srt);
+    let broadcast = publish(&encoder, "probe");
+    let video = track(&broadcast, "v");
+    let viewer = Client::start(url, 44, &[Lite06]);
+    let session = local(&viewer.gate, Protocol::Webrtc);
+    let seen = within("announcement", session.consumer().wait(&path("probe"))).await.expect("allowed");
+    let mut reader = within("subscribe", seen.subscribe("v", Subscription::default())).await.expect("there");
+    // The way is open once a first frame has come, which is the only one that waits for it.
+    push_group(&video, &[frame(0, vec![0; FRAME_BYTES])]);
+    arrivals(&mut reader, 1).await;
+    let send = async {
+        let mut sent = Vec::new();
+        for number in 1..=frames as u64 {
+            sent.push(Instant::now());
+            push_group(&video, &[frame(number * 20_000, vec![0; FRAME_BYTES])]);
+            tokio::time::sleep(apart).await;
+        }
+        sent
+    };
+    let (sent, got) = tokio::join!(send, arrivals(&mut reader, frames));
+    let late = sent.iter().zip(&got).map(|(sent, got)| got.saturating_duration_since(*sent)).collect();
+    let looked = look();
+    drop((reader, seen, session));
+    viewer.stop().await;
+    drop((video, broadcast, encoder));
+    publisher.stop().await;
+    (percentiles(late), looked)
+}
+
+fn entry(gate: &Gate) -> Option<Latency> {
+    gate.origin().latencies().into_iter().find(|entry| entry.broadcast.as_str() == "probe")
+}
+
+#[tokio::test]
+async fn latency_inside_is_part_of_latency_outside() {
+    let server = Server::start(11);
+    let (outside, inside) =
+        probe(&server.url("moqt"), 200, Duration::from_millis(1), || entry(&server.gate)).await;
+    let inside = inside.expect("measured");
+    assert_eq!(inside.transport, Protocol::Moq);
+    // The frame that opens the way may have been there before the viewer, and is none of the probe's.
+    assert!((200..=201).contains(&inside.total_observed), "{inside:?}");
+    for (inside, outside) in [inside.p50, inside.p95, inside.p99].into_iter().zip(outside) {
+        assert!(inside <= outside, "{inside:?} inside, {outside:?} outside");
+    }
+    assert_eq!(entry(&server.gate), None, "gone with its broadcast");
+    server.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "a measurement: tests/bench/slo.py starts the program and says where it listens"]
+async fn the_gateway_agrees_with_a_probe() {
+    let places = std::env::vars().find(|(name, _)| name == "MOQGATE_PROBE").expect("MOQGATE_PROBE").1;
+    let (moq, http) = places.split_once(',').expect("two addresses");
+    let http: SocketAddr = http.parse().expect("an address");
+    let look = || {
+        let mut stream = TcpStream::connect(http).expect("it listens");
+        stream.write_all(b"GET /api/v1/slo HTTP/1.0\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let (outside, answer) = probe(&format!("moqt://{moq}/"), FRAMES, PICTURE, look).await;
+    let millis: Vec<f64> = outside.iter().map(|late| late.as_secs_f64() * 1000.0).collect();
+    println!(
+        "outside p50 {:.2} p95 {:.2} p99 {:.2} max {:.2} ms",
+        millis[0], millis[1], millis[2], millis[3]
+    );
+    println!("inside {}", answer.split("\r\n\r\n").nth(1).expect("a body"));
+    for (name, outside) in ["p50_ms", "p95_ms", "p99_ms", "max_ms"].into_iter().zip(millis) {
+        let digits = answer.split(&format!("\"{name}\":")).nth(1).expect("an entry");
+        let digits = digits.split(|c: char| !c.is_ascii_digit()).next().expect("a number");
+        let inside: f64 = digits.parse().expect("a number");
+        assert!((outside - inside).abs() <= 2.0, "{name}: {inside} inside, {outside:.2} outside");
+    }
+}
