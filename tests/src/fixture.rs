@@ -16,6 +16,12 @@ struct Track {
     units: Vec<Unit>,
 }
 
+impl Track {
+    fn is_video(&self) -> bool {
+        self.units.iter().any(|unit| unit.2 == 0)
+    }
+}
+
 /// A clip of `fixtures/` with the manifest that `tools/ts_manifest.py` made of it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fixture {
@@ -127,8 +133,15 @@ impl Fixture {
     /// What the model is charged when the PTS `zero` (90 kHz) of the clip becomes `base` microseconds of the broadcast.
     #[must_use]
     pub fn payload(&self, zero: u64, base: u64) -> Payload {
+        self.payload_without(0, zero, base)
+    }
+
+    /// The same for whoever came too late for the first `missing` frames of sound.
+    #[must_use]
+    pub fn payload_without(&self, missing: usize, zero: u64, base: u64) -> Payload {
         let mut sum = Payload::default();
-        for unit in self.tracks.iter().flat_map(|track| &track.units) {
+        let heard = |track: &Track| if track.is_video() { 0 } else { missing };
+        for unit in self.tracks.iter().flat_map(|track| track.units.iter().skip(heard(track))) {
             let Unit(pts, bytes, join) = *unit;
             sum.groups += u64::from(join);
             sum.frames += 1;
