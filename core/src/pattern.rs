@@ -188,6 +188,8 @@ impl fmt::Debug for Pattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn path(text: &str) -> Path {
@@ -280,5 +282,34 @@ mod tests {
         assert_eq!(Pattern::new("a\n"), Err(PatternError::Control));
         assert_eq!(Pattern::new(&"a/".repeat(33)), Err(PatternError::TooLong));
         assert_eq!(Pattern::new(&"a".repeat(1025)), Err(PatternError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_that_contains_another_holds_its_paths(
+            outer in "(a|b|\\*|\\*\\*|a\\*)(/(a|b|ab|\\*|\\*\\*|a\\*)){0,3}",
+            inner in "(a|b|\\*|\\*\\*|a\\*)(/(a|b|ab|\\*|\\*\\*|a\\*)){0,3}",
+            text in "(a|b|ab)(/(a|b|ab)){0,4}",
+        ) {
+            let (Ok(outer), Ok(inner)) = (Pattern::new(&outer), Pattern::new(&inner)) else { return Ok(()) };
+            let path = path(&text);
+            if outer.contains(&inner) && inner.matches(&path) {
+                prop_assert!(outer.matches(&path), "{outer} contains {inner}, which holds {path}");
+            }
+            if inner.matches(&path) {
+                let segments: Vec<_> = path.segments().collect();
+                for count in 0..=segments.len() {
+                    let prefix = Path::new(&segments[..count].join("/")).unwrap();
+                    prop_assert!(inner.reaches(&prefix), "{inner} holds {path}, which is below {prefix}");
+                }
+            }
+        }
+
+        #[test]
+        fn anything_may_come(text in ".{0,60}") {
+            if let Ok(pattern) = Pattern::new(&text) {
+                prop_assert_eq!(Pattern::new(&pattern.to_string()), Ok(pattern));
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use moqgate_core::{Admission, AdmissionFuture, Denied, DenyReason, Direction, Grant, Protocol, Request};
 
@@ -60,7 +60,7 @@ impl Entrance {
         }
         let mut grant = self.policy.decide(request, SystemTime::now()).await?;
         grant.relay |= self.relays.iter().any(|network| network.contains(request.peer.ip()));
-        self.supervisor.admit(request, &grant)?;
+        self.supervisor.admit(request, &grant, Instant::now())?;
         Ok(grant)
     }
 }

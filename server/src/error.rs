@@ -21,7 +21,7 @@ pub(crate) enum StartError {
     #[error("data-dir: {0}")]
     Store(#[from] StoreError),
     /// The stream keys cannot be used.
-    #[error("data-dir: {0}")]
+    #[error(transparent)]
     Keys(#[from] OpenError),
     /// A key file for tokens cannot be used.
     #[error(transparent)]

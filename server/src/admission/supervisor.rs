@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{
     Denied, DenyReason, Direction, Grant, Identity, KillReason, Origin, Path, Request, SessionView,
@@ -19,6 +19,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(10);
 /// How often used minutes are written down: what a killed process forgets.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How old a count of viewers may be when one more is let in. Counting looks at every session.
+const COUNT_AGE: Duration = Duration::from_millis(500);
+/// How old it may be when one more is refused: whoever reloads a page has just left.
+const REFUSAL_AGE: Duration = Duration::from_millis(50);
 
 /// Watches over the sessions. Clones are the same.
 #[derive(Clone, Debug)]
@@ -37,6 +41,11 @@ struct Watch {
     charged: Option<Duration>,
     /// Time that keys used and that is not written down yet.
     spent: BTreeMap<String, Duration>,
+    /// Whether any credential limits its viewers: only then is anybody counted.
+    is_limited: bool,
+    /// Who watches, as of then, and those who were let in since.
+    audience: Audience,
+    counted: Option<Instant>,
 }
 
 impl Supervisor {
@@ -70,17 +79,23 @@ impl Supervisor {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let elapsed = watch.charged.replace(at).map_or(Duration::ZERO, |before| at.saturating_sub(before));
-        let mut audience = Audience::default();
         let mut live = BTreeSet::new();
+        watch.is_limited = false;
         self.origin.enforce(|session| {
             live.insert(Arc::clone(session.id));
-            audience.count(session);
+            watch.is_limited |= session.grant.limits.viewers.is_some();
             None
         });
         watch.rates.retain(|id, _| live.contains(id));
+        let mut audience = Audience::default();
+        if watch.is_limited {
+            watch.count(&self.origin, Instant::now());
+            audience = watch.audience.clone();
+        }
+        let is_limited = watch.is_limited;
         let ended = self.origin.enforce(|session| {
-            let reason =
-                self.verdict(&mut watch, session, now, elapsed).or_else(|| audience.excess(session))?;
+            let reason = self.verdict(&mut watch, session, now, elapsed);
+            let reason = reason.or_else(|| is_limited.then(|| audience.excess(session)).flatten())?;
             info!(session = %session.id, path = %session.request.path, %reason, "session ended");
             Some(reason)
         });
@@ -129,23 +144,25 @@ impl Supervisor {
     }
 
     /// Whether one more may watch. Sessions that ask at the same moment may both be let in; the next look ends one.
-    pub(crate) fn admit(&self, request: &Request, grant: &Grant) -> Result<(), Denied> {
-        if request.direction != Direction::Subscribe {
+    pub(crate) fn admit(&self, request: &Request, grant: &Grant, now: Instant) -> Result<(), Denied> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.is_limited |= grant.limits.viewers.is_some();
+        if request.direction != Direction::Subscribe || !watch.is_limited {
             return Ok(());
         }
-        let mut audience = Audience::default();
-        self.origin.enforce(|session| {
-            audience.count(session);
-            None
-        });
         let path = grant.path.as_ref().unwrap_or(&request.path);
-        match audience.is_full(path, grant) {
-            true => Err(Denied {
-                reason: DenyReason::Overloaded,
-                detail: "as many watch as the credential allows".to_owned(),
-            }),
-            false => Ok(()),
+        if watch.is_older(COUNT_AGE, now) {
+            watch.count(&self.origin, now);
         }
+        if watch.audience.is_full(path, grant) && watch.is_older(REFUSAL_AGE, now) {
+            watch.count(&self.origin, now);
+        }
+        if watch.audience.is_full(path, grant) {
+            let detail = "as many watch as the credential allows".to_owned();
+            return Err(Denied { reason: DenyReason::Overloaded, detail });
+        }
+        watch.audience.add(path, &grant.identity);
+        Ok(())
     }
 
     async fn save(&self) {
@@ -173,6 +190,19 @@ impl Supervisor {
 }
 
 impl Watch {
+    fn is_older(&self, age: Duration, now: Instant) -> bool {
+        self.counted.is_none_or(|counted| now.saturating_duration_since(counted) > age)
+    }
+
+    fn count(&mut self, origin: &Origin, now: Instant) {
+        let mut audience = Audience::default();
+        origin.enforce(|session| {
+            audience.count(session);
+            None
+        });
+        (self.audience, self.counted) = (audience, Some(now));
+    }
+
     /// Whether a session published more than it may, over the whole window.
     fn bitrate(
         &mut self,
@@ -200,7 +230,7 @@ impl Watch {
 }
 
 /// Who watches what, and how many may.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Audience {
     /// How many watch a broadcast, and the least that its publisher's credential allows.
     by_path: BTreeMap<Path, (u64, Option<u64>)>,
@@ -223,6 +253,14 @@ impl Audience {
             self.by_path.entry(path.clone()).or_default().0 += 1;
         }
         if let (false, Identity::Credential(holder)) = (watched.is_empty(), &session.grant.identity) {
+            *self.by_holder.entry(Arc::clone(holder)).or_default() += 1;
+        }
+    }
+
+    /// One more will watch.
+    fn add(&mut self, path: &Path, holder: &Identity) {
+        self.by_path.entry(path.clone()).or_default().0 += 1;
+        if let Identity::Credential(holder) = holder {
             *self.by_holder.entry(Arc::clone(holder)).or_default() += 1;
         }
     }

@@ -102,7 +102,15 @@ fn the_bitrate_is_measured_over_ten_seconds() {
 async fn viewers_of_a_holder_and_of_a_broadcast() {
     let rig = rig(None);
     let limits = Limits { viewers: Some(2), ..Limits::default() };
-    let publisher = rig.open(Direction::Publish, Grant { limits, ..grant("publisher") }, 0);
+    let limited = Grant { limits, ..grant("publisher") };
+    // Each asks a second after the one before.
+    let seconds = std::cell::Cell::new(0);
+    let admit = |request: &Request, grant: &Grant| {
+        seconds.set(seconds.get() + 1);
+        rig.supervisor.admit(request, grant, Instant::now() + Duration::from_secs(seconds.get()))
+    };
+    assert!(admit(&request(Direction::Publish), &limited).is_ok());
+    let publisher = rig.open(Direction::Publish, limited, 0);
     let path = publisher.path().clone();
     let options = PublishOptions::default();
     let broadcast = publisher.publisher().publish(&path, options, Instant::now()).expect("free");
@@ -110,12 +118,12 @@ async fn viewers_of_a_holder_and_of_a_broadcast() {
     let _track = broadcast.create_track(info).expect("new");
 
     let one = rig.open(Direction::Subscribe, grant("one"), 1);
-    assert!(rig.supervisor.admit(&request(Direction::Subscribe), &grant("two")).is_ok());
+    assert!(admit(&request(Direction::Subscribe), &grant("two")).is_ok());
     // A MoQ session watches what it subscribes to.
     let two = rig.open(Direction::Both, grant("two"), 2);
     let watching = two.consumer().consume(&path).expect("live");
     let reader = watching.subscribe("v", Subscription::default()).await.expect("there");
-    let denied = rig.supervisor.admit(&request(Direction::Subscribe), &grant("three")).expect_err("full");
+    let denied = admit(&request(Direction::Subscribe), &grant("three")).expect_err("full");
     assert_eq!(denied.to_string(), "overloaded: as many watch as the credential allows");
     // One that came in at the same moment is one too many; who was there first stays.
     let three = rig.open(Direction::Subscribe, grant("three"), 3);
@@ -124,10 +132,10 @@ async fn viewers_of_a_holder_and_of_a_broadcast() {
     drop((three, reader, watching));
 
     let alone = Grant { limits: Limits { viewers: Some(1), ..Limits::default() }, ..grant("alone") };
-    assert!(rig.supervisor.admit(&request(Direction::Subscribe), &alone).is_ok());
+    assert!(admit(&request(Direction::Subscribe), &alone).is_ok());
     let other = Request { path: Path::new("live/b").expect("a path"), ..request(Direction::Subscribe) };
     let first = rig.gate.open(other.clone(), alone.clone(), at(5), None);
-    assert!(rig.supervisor.admit(&other, &alone).is_err());
+    assert!(admit(&other, &alone).is_err());
     let second = rig.gate.open(other, alone, at(6), None);
     assert_eq!(rig.look(&second, 7), Some(KillReason::Viewers));
     assert_eq!(rig.look(&first, 7), None);

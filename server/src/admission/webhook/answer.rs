@@ -50,6 +50,10 @@ impl Answer {
         if body.trim_ascii().is_empty() {
             return Ok(Self::Allow(Box::default()));
         }
+        // Serde would read a list as an object without names.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err("its answer is no grant: no object".to_owned());
+        }
         let allowed: Allowed =
             serde_json::from_slice(body).map_err(|error| format!("its answer is no grant: {error}"))?;
         let texts = allowed.publish.iter().chain(&allowed.play).flatten();
@@ -131,4 +135,68 @@ impl Allowed {
 fn passphrase(allowed: &Allowed, request: &Request) -> Option<Secret> {
     let said = allowed.passphrase.as_deref().filter(|_| request.protocol == Protocol::Srt);
     said.map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use moqgate_core::Credential;
+
+    use super::*;
+
+    fn request(direction: Direction, protocol: Protocol) -> Request {
+        let path = Path::new("live/a").expect("a path");
+        let credential = Credential::Token(Secret::new("x"));
+        Request { protocol, direction, path, credential, peer: ([192, 0, 2, 1], 1).into() }
+    }
+
+    fn decide(body: &str, direction: Direction) -> Result<Grant, Denied> {
+        let answer = Answer::allow(body.as_bytes()).unwrap_or_else(|problem| panic!("{body}: {problem}"));
+        answer.decide(&request(direction, Protocol::Srt), SystemTime::UNIX_EPOCH + Duration::from_secs(100))
+    }
+
+    #[test]
+    fn an_empty_answer_allows_exactly_what_was_asked_for() {
+        for body in ["", " ", "{}"] {
+            let grant = decide(body, Direction::Publish).expect("allowed");
+            let path = |text| Path::new(text).expect("a path");
+            assert!(grant.may_publish(&path("live/a")) && !grant.may_publish(&path("live/a/b")), "{body}");
+            assert!(grant.subscribe.is_empty());
+            let grant = decide(body, Direction::Both).expect("allowed");
+            assert!(grant.may_publish(&path("live/a/b")) && grant.may_subscribe(&path("live/a")));
+            assert!(!grant.may_subscribe(&path("live")));
+        }
+    }
+
+    #[test]
+    fn a_full_answer() {
+        let body = r#"{"play":["live/*"],"path":"live/b","tier":"t","tenant":"n","identity":"i","expires":"1970-01-02",
+            "passphrase":"correct horse","bitrate":1,"viewers":2,"minutes":3,"relay":true}"#;
+        let grant = decide(body, Direction::Subscribe).expect("allowed");
+        assert_eq!((&*grant.tier, &*grant.tenant), ("t", "n"));
+        assert_eq!(grant.identity, Identity::Credential("webhook:i".into()));
+        assert_eq!(grant.path, Path::new("live/b").ok());
+        assert!(grant.publish.is_empty() && grant.relay && grant.passphrase.is_some());
+        let limits = Limits { bitrate: Some(1), viewers: Some(2), duration: Some(Duration::from_secs(180)) };
+        assert_eq!(grant.limits, limits);
+        let expired = decide(r#"{"expires":"1970-01-01"}"#, Direction::Publish).expect_err("over");
+        assert_eq!(expired.reason, DenyReason::Unauthorized);
+    }
+
+    #[test]
+    fn what_is_no_answer_decides_nothing() {
+        for body in [
+            "[]",
+            "no",
+            r#"{"plya":[]}"#,
+            r#"{"play":["a*b*"]}"#,
+            r#"{"expires":"soon"}"#,
+            r#"{"path":"a/*"}"#,
+        ] {
+            assert!(Answer::allow(body.as_bytes()).is_err(), "{body}");
+        }
+        let Answer::Deny(_, detail) = Answer::deny(DenyReason::Forbidden, b"{\"detail\":\"a\\nb\"}") else {
+            panic!("a refusal")
+        };
+        assert_eq!(detail, "ab", "nothing breaks a line of the log");
+    }
 }
