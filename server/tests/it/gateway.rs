@@ -143,11 +143,24 @@ impl Gateway {
     }
 
     /// Waits for the end; returns the exit code and the whole log. A line of level ERROR fails the test.
-    pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+    pub(crate) fn end(self) -> (Option<i32>, Vec<String>) {
+        let (code, log) = self.ended();
+        assert!(!log.iter().any(|line| line.contains(" ERROR ")), "{log:#?}");
+        (code, log)
+    }
+
+    /// The same, where lines of level ERROR are expected, and say `text`.
+    pub(crate) fn end_after_errors(self, text: &str) -> (Option<i32>, Vec<String>) {
+        let (code, log) = self.ended();
+        let mut errors = log.iter().filter(|line| line.contains(" ERROR "));
+        assert!(errors.all(|line| line.contains(text)), "{log:#?}");
+        (code, log)
+    }
+
+    fn ended(mut self) -> (Option<i32>, Vec<String>) {
         self.seen.extend(self.log.iter());
         assert_eq!(self.output.iter().count(), 0, "standard output holds one line");
         let code = self.child.wait().expect("it ends").code();
-        assert!(!self.seen.iter().any(|line| line.contains(" ERROR ")), "{:#?}", self.seen);
         (code, std::mem::take(&mut self.seen))
     }
 }

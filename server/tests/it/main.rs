@@ -5,6 +5,7 @@ mod export;
 mod gateway;
 mod http;
 mod http_client;
+mod ledger;
 mod metrics;
 mod relay;
 mod start;
