@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::engine::{Inbound, Peer};
 use crate::link::Link;
-use crate::sdp::Offer;
+use crate::sdp::{Kind, Offer, Section};
 use crate::sessions::{End, Live, Notice};
 use crate::streams::{Asker, Streams};
 
@@ -72,8 +72,15 @@ impl Ingest {
     /// A broadcast that is filled by what `offer` sends.
     pub(crate) fn new(broadcast: BroadcastProducer, offer: &Offer, link: Arc<Link>) -> Self {
         let path = broadcast.info().path().clone();
+        let sends = |kind| {
+            let sections = offer.sections().iter();
+            let of = |section: &&Section| section.kind == kind && section.direction.sends();
+            sections.filter(|section| section.is_media()).filter(of).count()
+        };
+        let mut importer = Importer::new(ImportConfig::default());
+        importer.expect(sends(Kind::Video), sends(Kind::Audio));
         Self {
-            importer: Importer::new(ImportConfig::default()),
+            importer,
             publisher: Publisher::new(broadcast, PublisherConfig::default()),
             streams: Streams::new(offer),
             asker: Asker::default(),

@@ -94,6 +94,8 @@ pub struct Importer {
     next: u32,
     tracks: u32,
     prelude: Prelude,
+    /// Streams of pictures and of sound that are to be expected.
+    expected: (usize, usize),
     events: VecDeque<Event>,
     requests: VecDeque<(StreamId, u32)>,
 }
@@ -108,9 +110,17 @@ impl Importer {
             next: 0,
             tracks: 0,
             prelude: Prelude::default(),
+            expected: (0, 0),
             events: VecDeque::new(),
             requests: VecDeque::new(),
         }
+    }
+
+    /// So many sections of pictures and of sound were negotiated, whose streams are added once they send. The start of the
+    /// broadcast is held until each has shown its parameters, for a second at most: players that are told of the sound
+    /// first do not look for a picture later.
+    pub fn expect(&mut self, video: usize, audio: usize) {
+        self.expected = (video, audio);
     }
 
     /// A new stream in this format. `None` when there are as many as one publisher may have.
@@ -242,7 +252,15 @@ impl Importer {
 
     /// The start is over when every stream has shown its parameters.
     fn end_prelude(&mut self) {
-        if self.prelude.is_open() && self.streams.values().all(Stream::is_known) {
+        let known = |video: bool| {
+            self.streams
+                .values()
+                .filter(|stream| stream.is_known() && stream.codec.is_video() == video)
+                .count()
+        };
+        let all = self.streams.values().all(Stream::is_known);
+        if self.prelude.is_open() && all && known(true) >= self.expected.0 && known(false) >= self.expected.1
+        {
             self.prelude.end(&mut self.events);
         }
     }

@@ -419,6 +419,39 @@ fn a_stream_that_begins_between_keyframes_asks_for_one() {
     assert!(session.importer.poll_timeout().is_some());
 }
 
+#[test]
+fn sound_that_comes_first_waits_for_the_picture() {
+    let mut importer = Importer::new(ImportConfig::default());
+    importer.expect(1, 1);
+    let now = Instant::now();
+    let audio = importer.add(&Format::new(Codec::Opus, "")).unwrap();
+    (0..5).for_each(|n| importer.push(audio, opus(n, u32::from(n) * 960), now));
+    assert_eq!(importer.poll(), None, "players fix their tracks with the first catalog");
+    let video = importer.add(&Format::new(Codec::H264, "")).unwrap();
+    for (sequence, payload) in [(0, h264::sps()), (1, h264::pps(0)), (2, h264::idr(0))] {
+        importer.push(video, unit(sequence, 0, payload, sequence == 2), now);
+    }
+    let events: Vec<_> = std::iter::from_fn(|| importer.poll()).collect();
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|output| match output {
+            Output::Event(Event::Track(track)) => track.config.kind(),
+            _ => "frame",
+        })
+        .collect();
+    assert_eq!(kinds, ["video", "audio", "frame", "frame", "frame", "frame", "frame", "frame"]);
+
+    let mut alone = Importer::new(ImportConfig::default());
+    alone.expect(1, 1);
+    let audio = alone.add(&Format::new(Codec::Opus, "")).unwrap();
+    let came = (0..100u16).map(|n| {
+        alone.push(audio, opus(n, u32::from(n) * 960), now + Duration::from_millis(u64::from(n) * 20));
+        std::iter::from_fn(|| alone.poll()).count()
+    });
+    let first = came.collect::<Vec<_>>().iter().position(|count| *count > 0);
+    assert_eq!(first, Some(51), "a second of sound is not held longer");
+}
+
 /// A player buffers for reordering that is announced; over RTP there is none unless the stream says so.
 #[test]
 fn nobody_waits_for_reordering_that_is_not_declared() {
