@@ -26,7 +26,7 @@ pub enum Fit {
     Exact,
     /// A profile that includes that of the track.
     Wider,
-    /// The profile fits; the track's level is above the offered one. Browsers offer level 3.1 and play 5.2.
+    /// The profile fits; the track's level is above the offered one. Browsers offer level 3.1 and decode more.
     LevelBeyond,
 }
 
@@ -187,7 +187,7 @@ mod tests {
         catalog
     }
 
-    /// As Chromium 141 on Linux offers them.
+    /// As Chromium offers them.
     fn chromium() -> Vec<Format> {
         let h264 = ["42001f", "42e01f", "4d001f", "64001f"].into_iter().flat_map(|profile| {
             [1, 0].map(|mode| {
