@@ -35,8 +35,8 @@ pub use admission::{
 };
 pub use backoff::Backoff;
 pub use broadcast::{
-    BroadcastConsumer, BroadcastInfo, BroadcastProducer, BroadcastSnapshot, Cost, CreateTrackError, Route,
-    TrackRequest, TrackStatus,
+    BroadcastConsumer, BroadcastInfo, BroadcastProducer, BroadcastSnapshot, Cost, CreateTrackError,
+    DerivedTrack, Route, TrackRequest, TrackStatus,
 };
 pub use calls::{CallCounters, CallGuard};
 pub use frame::{Frame, FrameSink};

@@ -14,10 +14,10 @@ use std::{
 };
 
 use crate::{
-    Admission, Denied, Direction, Grant, Identity, Moved, Origin, OriginConsumer, OriginProducer, Path,
-    Protocol, Request,
+    Admission, BroadcastInfo, Denied, Direction, Grant, Identity, Moved, Origin, OriginConsumer,
+    OriginProducer, Path, Protocol, Request,
     moved::Meters,
-    usage::{EndCell, EndReason, counters::Gauge},
+    usage::{EndCell, EndReason, Side, counters::Gauge},
     waiters::{Seat, Waiters, wake_all},
 };
 
@@ -219,6 +219,12 @@ impl fmt::Debug for Gate {
 }
 
 impl Session {
+    /// What rides with a producer of this session that claims no path.
+    pub(crate) fn ingress_info(&self, path: &Path, epoch: u64) -> BroadcastInfo {
+        let meter = self.origin.shared.registry.meter(path, &self.shared, Side::Ingress);
+        BroadcastInfo::new(path.clone(), epoch, self.shared.protocol(), meter)
+    }
+
     /// The id, unique for the life of the process.
     #[must_use]
     pub fn id(&self) -> &Arc<str> {

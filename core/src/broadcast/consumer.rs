@@ -8,11 +8,15 @@ use std::{
 
 use super::{BroadcastInfo, BroadcastShared, LiveTrack, Pending, Route, Slot, TRACKS_MAX};
 use crate::{
-    GroupConsumer, Subscription, TrackConsumer, TrackError, TrackInfo,
+    GroupConsumer, Session, Subscription, TrackConsumer, TrackError, TrackInfo, TrackProducer,
     track::TrackShared,
     usage::Payer,
     waiters::{Seat, wake_all},
 };
+
+/// A track that was made of a broadcast, for those who are to read it.
+#[derive(Debug, Clone)]
+pub struct DerivedTrack(Arc<TrackShared>);
 
 /// One session's view of a broadcast. Holding it means that the broadcast is listed for the session, not that anybody
 /// watches. Clones share one viewer count.
@@ -66,6 +70,38 @@ impl BroadcastConsumer {
         let track = self.track(name).await?;
         let live = LiveTrack::reader(Arc::clone(&self.info), Arc::clone(&self.shared));
         Ok(TrackConsumer::new(track, live, subscription))
+    }
+
+    /// Reads a track to make something of it. It is charged like any reading, but nobody watches by it.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub async fn subscribe_to_derive(
+        &self,
+        name: &str,
+        subscription: Subscription,
+    ) -> Result<TrackConsumer, TrackError> {
+        let track = self.track(name).await?;
+        let live = LiveTrack::maker(Arc::clone(&self.info), Arc::clone(&self.shared));
+        Ok(TrackConsumer::new(track, live, subscription))
+    }
+
+    /// Starts to read a track that was made of this broadcast. It is charged and counted like any track of it.
+    #[must_use]
+    pub fn subscribe_derived(&self, track: &DerivedTrack, subscription: Subscription) -> TrackConsumer {
+        let live = LiveTrack::reader(Arc::clone(&self.info), Arc::clone(&self.shared));
+        TrackConsumer::new(Arc::clone(&track.0), live, subscription)
+    }
+
+    /// Makes a track of this broadcast, such as its sound in another coding, that only those can read who are handed the
+    /// [`DerivedTrack`]. What is written into it is charged to this session as ingress.
+    #[must_use]
+    pub fn derive(&self, session: &Session, info: TrackInfo) -> (TrackProducer, DerivedTrack) {
+        let payer = session.ingress_info(&self.shared.path, self.info.epoch());
+        let track = Arc::new(self.shared.new_track(info));
+        self.shared.note_derived(&track);
+        let live = LiveTrack::producer(Arc::new(payer));
+        (TrackProducer::new(Arc::clone(&track), live), DerivedTrack(track))
     }
 
     /// One retained group. Its frames and bytes are charged as they leave, the fetch now, no group.

@@ -13,13 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use consumer::BroadcastConsumer;
+pub use consumer::{BroadcastConsumer, DerivedTrack};
 pub use producer::{BroadcastProducer, CreateTrackError};
 pub(crate) use request::Pending;
 pub use request::TrackRequest;
 
 use crate::{
-    Path, Protocol, TrackError,
+    Path, Protocol, TrackError, TrackInfo,
     latency::{BroadcastLatency, Lane},
     session::SessionShared,
     time::micros_since,
@@ -100,23 +100,30 @@ pub(crate) struct LiveTrack {
     info: Arc<BroadcastInfo>,
     /// What is read; none for a producer.
     watched: Option<Arc<BroadcastShared>>,
+    /// Its session is part of the audience.
+    audience: bool,
 }
 
 impl LiveTrack {
     pub(crate) fn producer(info: Arc<BroadcastInfo>) -> Self {
-        Self::open(info, None)
+        Self::open(info, None, false)
     }
 
     pub(crate) fn reader(info: Arc<BroadcastInfo>, watched: Arc<BroadcastShared>) -> Self {
-        Self::open(info, Some(watched))
+        Self::open(info, Some(watched), true)
     }
 
-    fn open(info: Arc<BroadcastInfo>, watched: Option<Arc<BroadcastShared>>) -> Self {
+    /// A reader that makes something of the broadcast, and is nobody who watches.
+    pub(crate) fn maker(info: Arc<BroadcastInfo>, watched: Arc<BroadcastShared>) -> Self {
+        Self::open(info, Some(watched), false)
+    }
+
+    fn open(info: Arc<BroadcastInfo>, watched: Option<Arc<BroadcastShared>>, audience: bool) -> Self {
         info.meter.subscriptions.open();
         if info.live_tracks.fetch_add(1, Ordering::AcqRel) == 0 {
             info.meter.activate();
         }
-        Self { info, watched }
+        Self { info, watched, audience }
     }
 
     pub(crate) fn info(&self) -> &Arc<BroadcastInfo> {
@@ -125,7 +132,7 @@ impl LiveTrack {
 
     /// The same for all readers of a session, while any of them lives.
     pub(crate) fn viewer(&self) -> ViewerId {
-        ViewerId(Arc::as_ptr(&self.info) as usize)
+        if self.audience { ViewerId(Arc::as_ptr(&self.info) as usize) } else { ViewerId::NOBODY }
     }
 
     /// Where a reader notes how long its frames took.
@@ -146,6 +153,11 @@ impl Drop for LiveTrack {
 /// One session's view of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ViewerId(usize);
+
+impl ViewerId {
+    /// Who reads without being part of the audience.
+    pub(crate) const NOBODY: Self = Self(0);
+}
 
 /// When a broadcast last moved.
 #[derive(Debug)]
@@ -250,6 +262,8 @@ struct BroadcastState {
     /// At least one track was opened. Before that a broadcast has not said what it holds, and readers wait.
     opened: bool,
     ended: bool,
+    /// Tracks that were made of this broadcast, for the audience.
+    derived: Vec<Weak<TrackShared>>,
     waiting_consumers: Waiters,
     waiting_producer: Waiters,
 }
@@ -292,6 +306,17 @@ impl BroadcastShared {
         }
     }
 
+    /// Keeps a track that was made of this broadcast in mind while it lives.
+    pub(crate) fn note_derived(&self, track: &Arc<TrackShared>) {
+        let mut state = self.lock();
+        state.derived.retain(|known| known.strong_count() > 0);
+        state.derived.push(Arc::downgrade(track));
+    }
+
+    pub(crate) fn new_track(&self, info: TrackInfo) -> TrackShared {
+        TrackShared::new(info, self.retention, Arc::clone(&self.activity))
+    }
+
     pub(crate) fn snapshot(&self) -> BroadcastSnapshot {
         BroadcastSnapshot {
             path: self.path.clone(),
@@ -312,7 +337,7 @@ impl BroadcastShared {
                 Slot::Live(track) => Some(Arc::clone(track)),
                 Slot::Requested(_) => None,
             });
-            live.collect()
+            live.chain(state.derived.iter().filter_map(Weak::upgrade)).collect()
         };
         let mut viewers = BTreeMap::new();
         for track in tracks {

@@ -9,7 +9,6 @@ use crate::{
     TrackInfo, TrackProducer,
     origin::OriginShared,
     time::MICROS_PER_SECOND,
-    track::TrackShared,
     waiters::{Seat, wake_all},
 };
 
@@ -84,8 +83,7 @@ impl BroadcastProducer {
             }
             state.opened = true;
             let name = Arc::clone(&info.name);
-            let track =
-                Arc::new(TrackShared::new(info, self.shared.retention, Arc::clone(&self.shared.activity)));
+            let track = Arc::new(self.shared.new_track(info));
             let replaced = state.tracks.insert(name, Slot::Live(Arc::clone(&track)));
             if let Some(Slot::Requested(pending)) = replaced {
                 pending.answer(Ok(Arc::clone(&track)));

@@ -164,7 +164,9 @@ impl TrackShared {
 
     /// Adds the largest number of viewers that a reader of each session stands for: one, where it says none.
     pub(crate) fn count_viewers(&self, viewers: &mut BTreeMap<ViewerId, u64>) {
-        for demand in self.lock().readers.iter().flatten() {
+        let state = self.lock();
+        let watching = state.readers.iter().flatten().filter(|demand| demand.viewer != ViewerId::NOBODY);
+        for demand in watching {
             let weight = viewers.entry(demand.viewer).or_default();
             *weight = (*weight).max(demand.subscription.downstream).max(1);
         }

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::StatusCode;
 use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
-use moqgate_mux::rtp::{Carried, Choices, Format, choose};
+use moqgate_mux::rtp::{Carried, Choices, Codec, Format, Unfit, choose};
 use tracing::{debug, warn};
 
 use crate::engine::{Inbound, Peer, Report, Sending, ntp};
@@ -94,9 +94,9 @@ impl Player {
     }
 
     /// Subscribes to every track, at its live end.
-    async fn begin(&mut self) {
+    async fn begin(&mut self, live: &Live) {
         for lane in &mut self.lanes {
-            if let Err(error) = lane.begin(&self.broadcast).await {
+            if let Err(error) = lane.begin(live, &self.broadcast).await {
                 warn!(path = %self.path, track = lane.track(), %error, "not played");
             }
         }
@@ -220,7 +220,9 @@ impl Formats {
             Lane::new(catalog, &carried.track, self.payloads.get(carried.format)?.clone())
         };
         let video = choices.video.first().filter(|_| self.video).and_then(lane);
+        let video = video.or_else(|| self.beyond(catalog, &choices));
         let audio = choices.audio.first().filter(|_| self.audio).and_then(lane);
+        let audio = audio.or_else(|| self.transcoded(catalog));
         let lanes: Vec<Lane> = [video, audio].into_iter().flatten().collect();
         if !lanes.is_empty() {
             return Ok(lanes);
@@ -229,6 +231,30 @@ impl Formats {
             Some(detail) => Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, detail)),
             None => Err(Refusal::new(StatusCode::NOT_FOUND, "the broadcast has no tracks yet")),
         }
+    }
+}
+
+impl Formats {
+    /// A picture in H.264 of a profile that was not offered. Browsers offer what they encode, and decode High under any of
+    /// it; those that cannot show nothing, which they would without it, too.
+    fn beyond(&self, catalog: &Catalog, choices: &Choices) -> Option<Lane> {
+        let fragments = |payload: &&Payload| {
+            let format = &payload.format;
+            format.codec() == Codec::H264 && format.parameter("packetization-mode") == Some("1")
+        };
+        let payload = self.payloads.iter().find(fragments)?;
+        let is_avc = |codec: &str| codec.starts_with("avc1") || codec.starts_with("avc3");
+        let mut refused = choices.refused.iter();
+        let track = refused.find(|track| track.reason == Unfit::ProfileNotOffered && is_avc(&track.codec))?;
+        Lane::new(catalog, &track.track, payload.clone())
+    }
+
+    /// The first AAC of a broadcast, which is made Opus for those who can receive that.
+    fn transcoded(&self, catalog: &Catalog) -> Option<Lane> {
+        let payload = self.payloads.iter().find(|payload| payload.format.codec() == Codec::Opus)?;
+        let aac = catalog.audio.renditions.iter().find(|(_, audio)| audio.codec.starts_with("mp4a.40."));
+        let (track, audio) = aac?;
+        Some(Lane::transcoded(track, audio.description.clone()?, payload.clone()))
     }
 }
 
@@ -244,7 +270,7 @@ pub(crate) async fn play(mut live: Live, mut player: Player) {
     let end = match connected(&mut live).await {
         Some(end) => end,
         None => {
-            player.begin().await;
+            player.begin(&live).await;
             forward(&mut live, &mut player).await
         }
     };

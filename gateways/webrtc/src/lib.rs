@@ -23,6 +23,7 @@ mod port;
 pub mod sdp;
 mod sessions;
 mod streams;
+mod transcode;
 
 pub use config::{Config, IceServer};
 pub use error::BindError;

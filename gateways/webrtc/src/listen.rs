@@ -17,6 +17,7 @@ use crate::places::Places;
 use crate::port::{self, Port};
 use crate::sdp::{Candidate, Transport};
 use crate::sessions::Sessions;
+use crate::transcode::Transcodes;
 
 /// Most addresses that a client is told: a machine with many interfaces has a few that matter.
 const ADDRESSES_MAX: usize = 8;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) port: Arc<port::Shared>,
     pub(crate) sessions: Sessions,
     pub(crate) places: Arc<Places>,
+    pub(crate) transcodes: Transcodes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -58,6 +60,7 @@ impl Listener {
             engine,
             port: Arc::clone(port.shared()),
             sessions: Sessions::default(),
+            transcodes: Transcodes::default(),
             places: Arc::new(Places::new(&config)),
             metrics,
             tasks,

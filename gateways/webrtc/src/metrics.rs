@@ -87,6 +87,7 @@ pub struct Metrics {
     rtp_resent: AtomicU64,
     feedback_received: [AtomicU64; Feedback::ALL.len()],
     feedback_sent: [AtomicU64; Feedback::ALL.len()],
+    transcodes: AtomicU64,
     ignored: [AtomicU64; Ignored::ALL.len()],
     refused: [AtomicU64; REFUSALS.len()],
 }
@@ -165,6 +166,10 @@ impl Metrics {
         counters[feedback as usize].fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn transcode(&self) {
+        self.transcodes.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn ignore(&self, ignored: Ignored) {
         self.ignored[ignored as usize].fetch_add(1, Relaxed);
     }
@@ -211,6 +216,7 @@ impl Metrics {
             plain("moqgate_webrtc_unsent_total", "Sends that the socket did not take.", load(&self.unsent)),
             plain("moqgate_webrtc_rtp_total", "Media packets received.", load(&self.rtp_received)),
             plain("moqgate_webrtc_rtp_sent_total", "Media packets sent.", load(&self.rtp_sent)),
+            plain("moqgate_webrtc_transcodes_total", "Audio transcodes begun.", load(&self.transcodes)),
             plain("moqgate_webrtc_rtp_resent_total", "Media packets sent again.", load(&self.rtp_resent)),
         ];
         let labelled = |name, help, label: &'static str, value: &'static str, count| Sample {

@@ -1,14 +1,21 @@
 //! A browser publishes and browsers watch, with nothing but what is built into them.
 
+use std::process::Command;
+use std::time::Duration;
+
 use moqgate_tests::browser::Page;
+use moqgate_tests::fixture::Fixture;
 use moqgate_tests::gateway::Gateway;
-use moqgate_tests::{tools, wait};
+use moqgate_tests::process::Process;
+use moqgate_tests::{media, peers, tools, wait};
 use serde_json::Value;
 
 use crate::RUN;
 
 const TOOLS: [&str; 2] = ["chromium", "chromedriver"];
 const BROADCAST: &str = "live/cam0";
+/// Longer than any test, so that nothing is left out.
+const KEEP_AGE: Duration = Duration::from_secs(60);
 
 /// Publishes the made-up camera, with more in the query.
 fn publish(gateway: &Gateway, more: &str) -> Page {
@@ -32,6 +39,16 @@ fn measure(page: &Page, seconds: u32) -> (Value, Value) {
     (before, page.run("return session.stats"))
 }
 
+fn count(stats: &Value, name: &str) -> f64 {
+    stats["video"][name].as_f64().unwrap_or_default()
+}
+
+/// A muted element makes no sound that could be measured.
+fn assert_heard(page: &Page) {
+    let _ = page.run("element('video').muted = false");
+    let _ = page.wait("session.stats.audio?.totalAudioEnergy > 0", wait::SOON);
+}
+
 #[test]
 fn a_browser_publishes_and_another_one_watches() {
     if !tools::require(&TOOLS) {
@@ -43,16 +60,144 @@ fn a_browser_publishes_and_another_one_watches() {
     assert_eq!(live["protocol"], "webrtc");
     let viewer = watch(&gateway);
     let (before, after) = measure(&viewer, tools::seconds("MOQGATE_WEBRTC_SECONDS", 5));
-    let count = |stats: &Value, name: &str| stats["video"][name].as_f64().unwrap_or_default();
     let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
     let rate = (count(&after, "framesDecoded") - count(&before, "framesDecoded")) / seconds;
     // The made-up camera has 20 frames a second.
     assert!((18.0..22.0).contains(&rate), "{rate} frames a second");
     // A machine that is busy with other tests may lose its breath once.
     assert!(count(&after, "freezeCount") <= 1.0, "{after:#}");
-    // A muted element makes no sound that could be measured.
-    let _ = viewer.run("element('video').muted = false");
-    wait::until_true("sound", wait::SOON, || {
-        viewer.run("return session.stats.audio?.totalAudioEnergy ?? 0").as_f64() > Some(0.0)
+    assert_heard(&viewer);
+}
+
+/// The released client gets picture and sound of a browser.
+#[test]
+fn the_released_client_receives_a_browser() {
+    if !tools::require(&["chromium", "chromedriver", "moq", "ffmpeg"]) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("out.ts");
+    let mut viewer = peers::export_ts(&gateway.moq_url(), BROADCAST, &file, KEEP_AGE);
+    let publisher = publish(&gateway, "");
+    wait::until_true("a file that grows", RUN, || {
+        std::fs::metadata(&file).is_ok_and(|file| file.len() > 200_000)
     });
+    drop(publisher);
+    gateway.wait_gone(BROADCAST);
+    assert!(viewer.wait(RUN).success());
+    let content = media::content(&file);
+    println!("{:?}", content.keys().collect::<Vec<_>>());
+    assert_eq!(content.len(), 2, "a picture and a sound: {:?}", content.keys());
+}
+
+/// ffmpeg's WHIP muxer publishes, a browser watches.
+#[test]
+fn ffmpeg_publishes_with_whip() {
+    if !tools::require(&["chromium", "chromedriver", tools::NEWER_FFMPEG]) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let mut command = Command::new(tools::program(tools::NEWER_FFMPEG));
+    command.args([
+        "-hide_banner",
+        "-loglevel",
+        "info",
+        "-re",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=640x360:r=30",
+    ]);
+    command.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]);
+    command.args([
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-profile:v",
+        "baseline",
+    ]);
+    command.args(["-pix_fmt", "yuv420p", "-bf", "0", "-g", "60", "-b:v", "600k"]);
+    command.args(["-c:a", "libopus", "-ac", "2", "-f", "whip"]);
+    let _encoder =
+        Process::start("ffmpeg", command.arg(format!("http://{}/whip/{BROADCAST}", gateway.http())));
+    gateway.wait_live(BROADCAST);
+    let viewer = watch(&gateway);
+    let (before, after) = measure(&viewer, 5);
+    assert!(count(&after, "framesDecoded") > count(&before, "framesDecoded") + 100.0, "{after:#}");
+    assert_heard(&viewer);
+}
+
+/// A browser that cannot reach the port over UDP takes TCP, publishing and watching.
+#[test]
+fn tcp_is_taken_where_udp_does_not_pass() {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let _publisher = publish(&gateway, "&tcp");
+    gateway.wait_live(BROADCAST);
+    let viewer = Page::visit(&format!("http://{}/watch/{BROADCAST}?tcp", gateway.http()));
+    let (before, after) = measure(&viewer, 3);
+    assert!(count(&after, "framesDecoded") > count(&before, "framesDecoded") + 30.0, "{after:#}");
+    let way = "return session.stats.candidates[session.stats.pair.remoteCandidateId].protocol";
+    assert_eq!(viewer.run(way), "tcp");
+}
+
+/// What came in over SRT or RTMP with H.264 and AAC is seen and heard.
+fn watch_aac(protocol: &str) {
+    if !tools::require(&["chromium", "chromedriver", "ffmpeg"]) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let clip = Fixture::load("plain").file();
+    let _encoder = match protocol {
+        "srt" => media::push_forever(&clip, &media::srt_url(gateway.srt(), BROADCAST, "")),
+        _ => media::push_forever_rtmp(&clip, &gateway.rtmp_url(BROADCAST)),
+    };
+    gateway.wait_live(BROADCAST);
+    let viewer = watch(&gateway);
+    let (before, after) = measure(&viewer, 5);
+    assert!(count(&after, "framesDecoded") > count(&before, "framesDecoded") + 100.0, "{after:#}");
+    assert_heard(&viewer);
+    let session = &gateway.sessions("webrtc")[0];
+    assert_eq!(session["link"]["audio_transcoded"], 1.0, "{session:#}");
+}
+
+#[test]
+fn an_srt_push_is_seen_and_heard() {
+    watch_aac("srt");
+}
+
+#[test]
+fn an_rtmp_push_is_seen_and_heard() {
+    watch_aac("rtmp");
+}
+
+/// Gauges close when the tabs are gone, and what was charged out is what was charged in, once for each viewer.
+#[test]
+fn usage_closes_with_the_tabs() {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let publisher = publish(&gateway, "");
+    gateway.wait_live(BROADCAST);
+    let viewer = watch(&gateway);
+    let _ = measure(&viewer, 2);
+    let usage = gateway.usage();
+    let (ingress, egress) = (usage.ingress(BROADCAST, "webrtc"), usage.egress(BROADCAST, "webrtc"));
+    assert_eq!((ingress.active.live(), egress.active.live()), (1, 1));
+    assert!(egress.frames > 0 && egress.frames <= ingress.frames, "{egress:?} of {ingress:?}");
+    drop((viewer, publisher));
+    wait::until_true("the gauges to close", RUN, || {
+        let usage = gateway.usage();
+        let (ingress, egress) = (usage.ingress(BROADCAST, "webrtc"), usage.egress(BROADCAST, "webrtc"));
+        ingress.active.live() + egress.active.live() + ingress.announced.live() + egress.subscriptions.live()
+            == 0
+    });
+    assert!(gateway.sessions("webrtc").is_empty());
 }

@@ -1,17 +1,22 @@
 //! One track on its way to a player.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackError};
+use bytes::Bytes;
+use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError};
 use moqgate_mux::catalog::Catalog;
 use moqgate_mux::play::{Bounds, Reader};
-use moqgate_mux::rtp::{ExportConfig, Exporter};
+use moqgate_mux::rtp::{Codec, ExportConfig, Exporter};
 
 use super::SUBSCRIBE_LIMIT;
 use super::clock::Clock;
 use crate::engine::{Peer, Report, Sending, ntp};
 use crate::sdp::Payload;
+use crate::sessions::Live;
+use crate::transcode::Job;
 
 /// What may lie between the model and the exporter. It is sent in the same turn in which it was taken.
 const BOUNDS: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
@@ -28,6 +33,10 @@ pub(super) struct Lane {
     /// The newest frame when the player began; what is older is shown in a hurry.
     edge: Timestamp,
     gone: bool,
+    /// The AudioSpecificConfig of AAC that is made Opus.
+    aac: Option<Bytes>,
+    /// Keeps that going.
+    job: Option<Arc<Job>>,
     packets: u32,
     bytes: u32,
 }
@@ -35,14 +44,20 @@ pub(super) struct Lane {
 impl Lane {
     /// A lane for `track`. `None` when RTP has no form for it.
     pub(super) fn new(catalog: &Catalog, track: &str, payload: Payload) -> Option<Self> {
-        let config = ExportConfig {
-            ssrc: rand::random(),
-            sequence: rand::random::<u16>() >> 1,
-            timestamp: rand::random(),
-            ..ExportConfig::default()
-        };
+        let config = export_config();
         let exporter = Exporter::new(catalog, track, config.clone())?;
-        Some(Self {
+        Some(Self::with(track, payload, config, exporter))
+    }
+
+    /// A lane for an AAC track with this AudioSpecificConfig, which is sent as Opus.
+    pub(super) fn transcoded(track: &str, aac: Bytes, payload: Payload) -> Self {
+        let config = export_config();
+        let exporter = Exporter::with_codec(Codec::Opus, config.clone());
+        Self { aac: Some(aac), ..Self::with(track, payload, config, exporter) }
+    }
+
+    fn with(track: &str, payload: Payload, config: ExportConfig, exporter: Exporter) -> Self {
+        Self {
             track: track.to_owned(),
             payload,
             config,
@@ -50,9 +65,11 @@ impl Lane {
             reader: None,
             edge: Timestamp::ZERO,
             gone: false,
+            aac: None,
+            job: None,
             packets: 0,
             bytes: 0,
-        })
+        }
     }
 
     pub(super) fn track(&self) -> &str {
@@ -68,15 +85,30 @@ impl Lane {
     }
 
     /// Subscribes at the live end.
-    pub(super) async fn begin(&mut self, broadcast: &BroadcastConsumer) -> Result<(), TrackError> {
-        let track = broadcast.subscribe(&self.track, Subscription::default());
-        let track = tokio::time::timeout(SUBSCRIBE_LIMIT, track).await.unwrap_or(Err(TrackError::Unroutable));
-        let track = track.inspect_err(|_| self.gone = true)?;
+    pub(super) async fn begin(&mut self, live: &Live, broadcast: &BroadcastConsumer) -> Result<(), String> {
+        let track = match &self.aac {
+            Some(aac) => {
+                let (shared, path, epoch) = (&live.shared, broadcast.info().path(), broadcast.info().epoch());
+                let job = shared.transcodes.get(shared, path, epoch, &self.track, aac).await;
+                let job = job.inspect_err(|_| self.gone = true)?;
+                live.link.transcoded.store(1, Relaxed);
+                let track = broadcast.subscribe_derived(&job.track, Subscription::default());
+                self.job = Some(job);
+                track
+            }
+            None => self.subscribe(broadcast).await?,
+        };
         self.edge = track.newest_timestamp().unwrap_or_default();
         let video = self.payload.format.codec().is_video();
-        self.reader =
-            Some(Reader::new(self.track.clone(), video, 0, Timestamp::ZERO, BOUNDS, Instant::now, track));
+        let name = self.track.clone();
+        self.reader = Some(Reader::new(name, video, 0, Timestamp::ZERO, BOUNDS, Instant::now, track));
         Ok(())
+    }
+
+    async fn subscribe(&mut self, broadcast: &BroadcastConsumer) -> Result<TrackConsumer, String> {
+        let track = broadcast.subscribe(&self.track, Subscription::default());
+        let track = tokio::time::timeout(SUBSCRIBE_LIMIT, track).await.unwrap_or(Err(TrackError::Unroutable));
+        track.inspect_err(|_| self.gone = true).map_err(|error| error.to_string())
     }
 
     /// Takes frames out of the model. Whether there are more than before, or the end was found.
@@ -116,6 +148,17 @@ impl Lane {
 
     /// There is a new catalog. A track that is something else now ends here: what was negotiated does not fit it.
     pub(super) fn update(&mut self, catalog: &Catalog) {
+        if let Some(aac) = &self.aac {
+            let same = catalog
+                .audio
+                .renditions
+                .get(&self.track)
+                .is_some_and(|audio| audio.description.as_ref() == Some(aac));
+            if !same {
+                (self.reader, self.job, self.gone) = (None, None, true);
+            }
+            return;
+        }
         if self.exporter.update(catalog) {
             return;
         }
@@ -150,6 +193,16 @@ impl Lane {
     /// Nothing more will be sent.
     pub(super) fn is_over(&self) -> bool {
         self.gone || self.reader.as_ref().is_some_and(Reader::is_over)
+    }
+}
+
+/// A source that nobody can guess (RFC 3550 section 5.1, RFC 3711 section 3.3.1).
+fn export_config() -> ExportConfig {
+    ExportConfig {
+        ssrc: rand::random(),
+        sequence: rand::random::<u16>() >> 1,
+        timestamp: rand::random(),
+        ..ExportConfig::default()
     }
 }
 

@@ -111,15 +111,6 @@ pub(crate) struct Sending {
     pub(crate) ssrc: u32,
 }
 
-/// Credentials of our side of a connection (RFC 8839 section 5.4).
-#[derive(Debug, Clone)]
-pub(crate) struct Credentials {
-    /// What checks name us by.
-    pub(crate) fragment: String,
-    /// What they are signed with.
-    pub(crate) password: String,
-}
-
 /// One connection.
 pub(crate) struct Peer {
     connection: Arc<dyn PeerConnection>,

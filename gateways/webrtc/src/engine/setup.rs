@@ -26,7 +26,7 @@ use webrtc::peer_connection::{
 
 use super::runtime::Surroundings;
 use super::tap::{Counter, Queues, Tap};
-use super::{Credentials, EngineError, Extensions, Peer, Sending, State, Watcher};
+use super::{EngineError, Extensions, Peer, Sending, State, Watcher};
 use crate::metrics::Metrics;
 use crate::port::Berth;
 use crate::sdp::{Offer, Payload, uri};
@@ -67,7 +67,6 @@ impl Engine {
     pub(crate) async fn accept(
         &self,
         offer: &Offer,
-        credentials: &Credentials,
         sending: &[Sending],
         berth: Berth,
     ) -> Result<(Peer, String), EngineError> {
@@ -85,7 +84,6 @@ impl Engine {
             .with_lite(true)
             .with_include_loopback_candidate(true)
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .with_ice_credentials(credentials.fragment.clone(), credentials.password.clone())
             .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), None)
             .build();
         let builder = PeerConnectionBuilder::<SocketAddr>::new()

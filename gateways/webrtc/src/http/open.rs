@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::{Client, ask};
 use crate::egress::{Player, play};
-use crate::engine::{Credentials, Peer, Sending};
+use crate::engine::{Peer, Sending};
 use crate::error::Refusal;
 use crate::ingest::{Ingest, ingest};
 use crate::link::Link;
@@ -127,6 +127,7 @@ async fn enter(
     };
     let link = Arc::<Link>::default();
     let session = shared.gate.open(request, grant, SystemTime::now(), Some(Arc::clone(&link) as _));
+    let path = session.path().clone();
     Ok(Entered { path, offer, credential, client, session, link, seat })
 }
 
@@ -153,9 +154,7 @@ async fn answer(
     sending: &[Sending],
 ) -> Result<(Live, Response), Refusal> {
     let Entered { path, offer, credential, client: Client(client), session, link, seat } = entered;
-    let credentials = Credentials { fragment: random(8), password: random(24) };
-    let berth = shared.port.berth(&credentials.fragment);
-    let accepting = shared.engine.accept(&offer, &credentials, sending, berth);
+    let accepting = shared.engine.accept(&offer, sending, shared.port.berth());
     let accepted: Result<(Peer, String), _> = match tokio::time::timeout(ANSWER_LIMIT, accepting).await {
         Ok(accepted) => accepted,
         Err(_) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
@@ -165,7 +164,8 @@ async fn answer(
     let candidates = shared.candidates(client.ip());
     let text = sdp::finish(&text, &offer, &candidates);
     let id = random(22);
-    let fragment = credentials.fragment;
+    let fragment = sdp::attribute_of(&text, "ice-ufrag").unwrap_or_default().to_owned();
+    peer.berth().rename(&fragment);
     let response = created(shared, &id, &fragment, text);
     let parts = Parts { kind, path, peer, session, link, seat, offer, credential, candidates, fragment };
     Ok((Live::enter(shared, id, parts), response))

@@ -194,10 +194,10 @@ impl Shared {
         self.wire.max_segments()
     }
 
-    /// Takes a place for a peer that will be called by `fragment`.
-    pub(crate) fn berth(self: &Arc<Self>, fragment: &str) -> Berth {
+    /// Takes a place for a peer, which [`Berth::rename`] gives a name.
+    pub(crate) fn berth(self: &Arc<Self>) -> Berth {
         let inboxes = Arc::<Inboxes>::default();
-        let id = self.lock().insert(fragment, Arc::clone(&inboxes));
+        let id = self.lock().insert(Arc::clone(&inboxes));
         Berth { shared: Arc::clone(self), id, inboxes }
     }
 
@@ -207,7 +207,7 @@ impl Shared {
 }
 
 impl Berth {
-    /// The peer is also called by `fragment`, after an ICE restart.
+    /// The peer is called by `fragment` from now on, and for a while still by the one before.
     pub(crate) fn rename(&self, fragment: &str) {
         self.shared.lock().rename(self.id, fragment);
     }

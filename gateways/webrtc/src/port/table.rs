@@ -50,16 +50,15 @@ impl<R> Default for Table<R> {
 }
 
 impl<R> Table<R> {
-    /// Enters a peer that will be called by `fragment`.
-    pub(crate) fn insert(&mut self, fragment: &str, route: R) -> PeerId {
+    /// Enters a peer that has no name yet.
+    pub(crate) fn insert(&mut self, route: R) -> PeerId {
         let id = PeerId(self.next);
         self.next += 1;
         self.peers.insert(id, Peer { route, fragments: Vec::new(), addresses: Vec::new() });
-        self.rename(id, fragment);
         id
     }
 
-    /// Also calls a peer by `fragment`, after an ICE restart; the one before the last is forgotten.
+    /// Also calls a peer by `fragment`; of the names before, only the last one is still known, for an ICE restart.
     pub(crate) fn rename(&mut self, id: PeerId, fragment: &str) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.fragments.len() == 2 {
@@ -131,11 +130,17 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], port))
     }
 
+    fn enter(table: &mut Table<char>, fragment: &str, route: char) -> PeerId {
+        let id = table.insert(route);
+        table.rename(id, fragment);
+        id
+    }
+
     #[test]
     fn media_follows_the_address_that_a_check_confirmed() {
         let (mut table, now) = (Table::default(), Instant::now());
-        table.insert("a", 'a');
-        table.insert("b", 'b');
+        enter(&mut table, "a", 'a');
+        enter(&mut table, "b", 'b');
         assert_eq!(table.route(Kind::Media, at(1), now), None);
         assert_eq!(table.route(Kind::Check("b"), at(1), now), Some(&'b'));
         assert_eq!(table.route(Kind::Media, at(1), now), Some(&'b'));
@@ -146,8 +151,8 @@ mod tests {
     #[test]
     fn a_forged_source_does_not_take_a_peer_s_address() {
         let (mut table, now) = (Table::default(), Instant::now());
-        table.insert("victim", 'v');
-        table.insert("thief", 't');
+        enter(&mut table, "victim", 'v');
+        enter(&mut table, "thief", 't');
         table.route(Kind::Check("victim"), at(1), now);
         assert_eq!(table.route(Kind::Check("thief"), at(1), now), None);
         assert_eq!(table.route(Kind::Media, at(1), now + SILENT / 2), Some(&'v'));
@@ -159,7 +164,7 @@ mod tests {
     #[test]
     fn what_a_peer_holds_is_bounded_and_goes_with_it() {
         let (mut table, now) = (Table::default(), Instant::now());
-        let peer = table.insert("a", 'a');
+        let peer = enter(&mut table, "a", 'a');
         for port in 0..100 {
             assert_eq!(table.route(Kind::Check("a"), at(port), now), Some(&'a'));
         }
