@@ -26,7 +26,7 @@ pub(crate) use writer::How;
 use writer::Writer;
 
 use crate::error::StartError;
-use crate::store::Store;
+use crate::store::{Claim, Store};
 
 /// Longer than a writer waits for another one, so that a backup that holds the database at the stop costs no record.
 const FLUSH_MAX: Duration = Duration::from_secs(15);
@@ -38,6 +38,8 @@ pub(crate) struct Ledger {
     stop: SyncSender<()>,
     ended: CancellationToken,
     thread: JoinHandle<bool>,
+    /// Two that write would each take the other for a run that was killed.
+    _claim: Claim,
 }
 
 /// What the origin has to do so that there can be a ledger.
@@ -48,6 +50,7 @@ pub(crate) fn bookkeeping() -> Bookkeeping {
 impl Ledger {
     /// Goes on with the ledger in `store`.
     pub(crate) fn start(store: Store, origin: Origin, how: How, status: Status) -> Result<Self, StartError> {
+        let claim = store.claim()?;
         let writer = Writer::new(store, origin, how, status)?;
         let (stop, stopped) = sync_channel(0);
         let ended = CancellationToken::new();
@@ -58,7 +61,7 @@ impl Ledger {
         };
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(work);
         let failed = |source: io::Error| StartError::System { what: "start the ledger's thread", source };
-        Ok(Self { stop, ended, thread: thread.map_err(failed)? })
+        Ok(Self { stop, ended, thread: thread.map_err(failed)?, _claim: claim })
     }
 
     /// Resolves when the thread ends, which it does not do by itself.

@@ -23,6 +23,12 @@ pub(crate) enum StoreError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// Another process answers for it.
+    #[error("{}: another moqgate runs on it: give each a data-dir of its own", file.display())]
+    InUse {
+        /// The database.
+        file: PathBuf,
+    },
     /// A newer moqgate has changed the form of the tables.
     #[error("{}: it has version {found}, and this moqgate knows {known}: use a newer one", file.display())]
     Newer {

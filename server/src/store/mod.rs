@@ -6,7 +6,7 @@
 mod error;
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 /// The name of the file in the data folder.
 const FILE: &str = "moqgate.sqlite";
+/// Beside the database: what a gateway locks while it runs. SQLite's own locks come and go with transactions.
+const CLAIM_EXTENSION: &str = "lock";
 /// Stream keys are in it.
 const FILE_MODE: u32 = 0o600;
 /// How long a writer waits for another one: longer than a backup or a stalled disk takes to come back.
@@ -35,6 +37,13 @@ const NEWEST: i64 = MIGRATIONS.len() as i64;
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     file: PathBuf,
+}
+
+/// See [`Store::claim`].
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Locked until it is closed.
+    _file: File,
 }
 
 impl fmt::Display for Store {
@@ -62,6 +71,19 @@ impl Store {
         let store = Self { file: folder.join(FILE) };
         store.migrate(&mut store.connect()?)?;
         Ok(store)
+    }
+
+    /// Makes this process the only one that answers for what is in the database, until the claim is dropped or the process
+    /// ends. Others may still read and write.
+    pub(crate) fn claim(&self) -> Result<Claim, StoreError> {
+        let path = self.file.with_extension(CLAIM_EXTENSION);
+        let failed = |source| StoreError::File { file: path.clone(), source };
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: self.file.clone() }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
     }
 
     /// A connection that reads and writes. It may block its thread for as long as the disk does, and on another writer
@@ -138,6 +160,17 @@ mod tests {
         assert_eq!(mode, "wal");
         let file = std::fs::metadata(folder.path().join(FILE)).expect("it is there");
         assert_eq!(file.permissions().mode() & 0o777, FILE_MODE);
+    }
+
+    #[test]
+    fn one_gateway_at_a_time_answers_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a new database");
+        let claim = store.claim().expect("nobody else is there");
+        let error = store.claim().expect_err("somebody is there").to_string();
+        assert!(error.contains("another moqgate"), "{error}");
+        drop(claim);
+        store.claim().expect("nobody is there any more");
     }
 
     #[test]
