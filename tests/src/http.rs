@@ -65,6 +65,20 @@ pub fn request_with(
     read_response(&mut stream)
 }
 
+/// `POST path` with a text of that type and more header lines, each with its end.
+#[must_use]
+pub fn post(to: SocketAddr, path: &str, headers: &str, kind: &str, body: &str) -> Option<Response> {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+         {headers}content-length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = TcpStream::connect_timeout(&to, ANSWER).ok()?;
+    stream.set_read_timeout(Some(ANSWER)).ok()?;
+    stream.write_all(head.as_bytes()).ok()?;
+    read_response(&mut stream)
+}
+
 /// `GET path`.
 #[must_use]
 pub fn get(to: SocketAddr, path: &str) -> Option<Response> {

@@ -9,6 +9,7 @@ mod hostile;
 mod join;
 mod keys;
 mod keys_live;
+mod keys_webrtc;
 mod latency;
 mod loss;
 mod matrix;

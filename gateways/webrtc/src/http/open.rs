@@ -64,7 +64,7 @@ pub(super) async fn whip(
         shared.tasks.spawn(ingest(live, media));
         Ok(response)
     };
-    refused(&shared, &path, opening.await)
+    refused(&shared, opening.await)
 }
 
 /// `POST /whep/{path}`
@@ -86,14 +86,14 @@ pub(super) async fn whep(
         shared.tasks.spawn(play(live, player));
         Ok(response)
     };
-    refused(&shared, &path, opening.await)
+    refused(&shared, opening.await)
 }
 
-/// Counts and logs a refusal.
-fn refused(shared: &Shared, path: &str, opening: Opening) -> Opening {
+/// Counts and logs a refusal. The path stays out of the log: a stream key may stand in the place of a name.
+fn refused(shared: &Shared, opening: Opening) -> Opening {
     opening.inspect_err(|refusal| {
         shared.metrics.refuse(refusal.reason());
-        info!(path, status = refusal.status().as_u16(), detail = refusal.detail(), "WebRTC client refused");
+        info!(status = refusal.status().as_u16(), detail = refusal.detail(), "WebRTC client refused");
     })
 }
 
@@ -114,13 +114,8 @@ async fn enter(
     let Client(peer) = client;
     let full = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many sessions");
     let seat = shared.places.take(peer.ip()).ok_or_else(full)?;
-    let request = Request {
-        protocol: Protocol::Webrtc,
-        direction,
-        path: path.clone(),
-        credential: credential.clone(),
-        peer,
-    };
+    let request =
+        Request { protocol: Protocol::Webrtc, direction, path, credential: credential.clone(), peer };
     let grant = match tokio::time::timeout(DECISION_LIMIT, shared.gate.admit(&request)).await {
         Ok(decision) => decision?,
         Err(_) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "admission took too long")),
