@@ -420,6 +420,34 @@ fn a_stream_that_begins_between_keyframes_asks_for_one() {
 }
 
 #[test]
+fn a_picture_does_not_go_on_for_ever() {
+    for (codec, first, next) in [
+        (Codec::H264, [0x7c, 0x85, 0x88], [0x7c, 0x05, 0x5a]),
+        (Codec::H265, [0x62, 1, 0x93], [0x62, 1, 0x13]),
+        (Codec::Vp8, [0x10, 0x10, 2], [0x00, 1, 2]),
+        (Codec::Vp9, [0x08, 0x82, 0x49], [0x40, 1, 2]),
+        (Codec::Av1, [0x58, 0x30, 0x10], [0xd0, 1, 2]),
+    ] {
+        let mut session = Session::new(codec);
+        for sequence in 0..=4000u16 {
+            let head = if sequence == 0 { first } else { next };
+            let payload = [&head[..], &[0x5a; 1197]].concat();
+            session.push(Packet { ssrc: 1, sequence, timestamp: 0, marker: false, payload: payload.into() });
+        }
+        session.push(Packet { ssrc: 1, sequence: 4001, timestamp: 1, ..Packet::default() });
+        session.push(unit(0, 0, Vec::new(), false));
+        let mut end = Packet { ssrc: 1, sequence: 4002, timestamp: 2, ..Packet::default() };
+        end.payload = Bytes::from_static(&[1, 2, 3]);
+        session.push(end);
+        assert_eq!(session.stats().lost, 0);
+        let out = session.finish();
+        assert_eq!(out.frames.len(), 0);
+        let long = |problem: &&str| matches!(*problem, "picture_too_long" | "rtp_obu_too_long");
+        assert!(out.problems.iter().any(long), "{codec:?}: {:?}", out.problems);
+    }
+}
+
+#[test]
 fn sound_that_comes_first_waits_for_the_picture() {
     let mut importer = Importer::new(ImportConfig::default());
     importer.expect(1, 1);
