@@ -17,6 +17,7 @@ mod obs;
 mod refused;
 mod relay;
 mod rig;
+mod slo;
 mod stats;
 mod stop;
 mod tidy;
