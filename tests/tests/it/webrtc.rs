@@ -165,6 +165,12 @@ fn watch_aac(protocol: &str) {
     assert_heard(&viewer);
     let session = &gateway.sessions("webrtc")[0];
     assert_eq!(session["link"]["audio_transcoded"], 1.0, "{session:#}");
+    // Charged is what left the model, which is not more than came in; what is made of it goes in nowhere.
+    let usage = gateway.usage();
+    let (ingress, egress) = (usage.ingress(BROADCAST, protocol), usage.egress(BROADCAST, "webrtc"));
+    assert!(egress.frames > 0 && egress.frames <= ingress.frames, "{egress:?} of {ingress:?}");
+    assert!(egress.bytes <= ingress.bytes, "{egress:?} of {ingress:?}");
+    assert_eq!(usage.ingress(BROADCAST, "webrtc").frames, 0);
 }
 
 #[test]
