@@ -388,7 +388,7 @@ class World:
             return
         media, extra = sum(got.values()), self.beside[viewer.publisher.protocol][1]
         totals["exact"] += bool(media)
-        # The released MoQ client may leave its first group out, although it has got it.
+        # The released MoQ client may leave its first group out, although QUIC has taken it for it.
         leads = [(0, sound) for sound in range(LEAD_MAX + 1)]
         leads += [(GROUP_PICTURES, sound) for sound in range(GROUP_SOUND_MAX + 1)] * (viewer.protocol == "moq")
         for pictures, sound in leads:
@@ -425,7 +425,7 @@ def main():
     print(f"{time.monotonic() - began:.0f} s, seed {arguments.seed}, interval {arguments.interval} s, moqgate killed {len(world.kills)} times")
     print(f"publishers: {totals['publishers'][0]} finished, {totals['publishers'][1]} killed; {totals['frames']} frames, {totals['bytes']} bytes")
     print(f"viewers: {totals['viewers'][0]} finished, {totals['viewers'][1]} killed")
-    print(f"compared to the byte: {totals['exact']}, of which {totals['lead']} got what lies before their first picture and left it out")
+    print(f"compared to the byte: {totals['exact']}, of which {totals['lead']} were charged a little from before what they wrote")
     print(f"database held for {STALL_SECONDS} s: {len(world.stalls)} times")
     print(f"publishers with packets that SRT gave up: {totals['damaged']}; bytes lost with a killed moqgate: {world.kills}")
     print(f"differences: {len(world.wrong)}, double counts: {doubles}")
