@@ -14,7 +14,7 @@ fn entries(gateway: &Gateway) -> Vec<Value> {
 }
 
 fn count(gateway: &Gateway, transport: &str) -> Option<u64> {
-    let page = http::get(gateway.http(), "/metrics").expect("an answer").text();
+    let page = http::get(gateway.http(), "/metrics")?.text();
     let name = format!("moqgate_egress_latency_seconds_count{{transport=\"{transport}\"}} ");
     page.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
 }
