@@ -11,11 +11,11 @@
 mod clock;
 mod lane;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -37,8 +37,33 @@ use lane::Lane;
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
 /// How often players are told how the clocks of sound and picture go together.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Why pictures that are decoded in another order than shown are not sent: browsers drop all but a few of them.
+const B_FRAMES: &str =
+    "the picture has B-frames, which browsers do not play over WebRTC: publish it without (x264: -bf 0)";
 /// Media that a player may be behind before it goes on with a newer group.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
+
+/// Most tracks that are kept in mind; forgotten ones are found out again.
+const REORDERED_MAX: usize = 1024;
+
+/// Tracks that were seen to have B-frames, by broadcast: encoders announce more than they do, so only what was seen counts.
+#[derive(Debug, Default)]
+pub(crate) struct Reordered(Mutex<HashSet<(u64, String)>>);
+
+impl Reordered {
+    fn of(&self, epoch: u64) -> Vec<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(of, _)| *of == epoch).map(|(_, track)| track.clone()).collect()
+    }
+
+    fn note(&self, epoch: u64, track: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REORDERED_MAX {
+            known.clear();
+        }
+        known.insert((epoch, track.to_owned()));
+    }
+}
 
 /// Everything of a player.
 pub(crate) struct Player {
@@ -57,9 +82,10 @@ impl Player {
         path: &Path,
         offer: &Offer,
         wait: Duration,
+        reordered: &Reordered,
     ) -> Result<Self, Refusal> {
         let (broadcast, catalog) = find(session, path, wait).await?;
-        let formats = Formats::new(offer);
+        let formats = Formats::new(offer, reordered.of(broadcast.info().epoch()));
         let mut reader = catalog;
         let fitting = async {
             let mut last = None;
@@ -202,15 +228,17 @@ struct Formats {
     formats: Vec<Format>,
     video: bool,
     audio: bool,
+    /// Tracks that were seen to have B-frames.
+    reordered: Vec<String>,
 }
 
 impl Formats {
-    fn new(offer: &Offer) -> Self {
+    fn new(offer: &Offer, reordered: Vec<String>) -> Self {
         let sections = || offer.sections().iter().filter(|s| s.is_media() && s.direction.receives());
         let payloads: Vec<Payload> = sections().flat_map(|section| section.payloads.clone()).collect();
         let formats = payloads.iter().map(|payload| payload.format.clone()).collect();
         let has = |video| payloads.iter().any(|payload: &Payload| payload.format.codec().is_video() == video);
-        Self { video: has(true), audio: has(false), formats, payloads }
+        Self { video: has(true), audio: has(false), formats, reordered, payloads }
     }
 
     /// The best picture and the first sound of a broadcast.
@@ -219,8 +247,15 @@ impl Formats {
         let lane = |carried: &Carried| {
             Lane::new(catalog, &carried.track, self.payloads.get(carried.format)?.clone())
         };
-        let video = choices.video.first().filter(|_| self.video).and_then(lane);
+        let mut videos = choices.video.iter().filter(|_| self.video);
+        let video = videos.find(|carried| !self.is_reordered(&carried.track)).and_then(lane);
         let video = video.or_else(|| self.beyond(catalog, &choices));
+        if video.is_none()
+            && self.video
+            && catalog.video.renditions.keys().any(|track| self.is_reordered(track))
+        {
+            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, B_FRAMES));
+        }
         let audio = choices.audio.first().filter(|_| self.audio).and_then(lane);
         let audio = audio.or_else(|| self.transcoded(catalog));
         let lanes: Vec<Lane> = [video, audio].into_iter().flatten().collect();
@@ -245,8 +280,15 @@ impl Formats {
         let payload = self.payloads.iter().find(fragments)?;
         let is_avc = |codec: &str| codec.starts_with("avc1") || codec.starts_with("avc3");
         let mut refused = choices.refused.iter();
-        let track = refused.find(|track| track.reason == Unfit::ProfileNotOffered && is_avc(&track.codec))?;
+        let track = refused.find(|track| {
+            let profile = track.reason == Unfit::ProfileNotOffered && is_avc(&track.codec);
+            profile && !self.is_reordered(&track.track)
+        })?;
         Lane::new(catalog, &track.track, payload.clone())
+    }
+
+    fn is_reordered(&self, track: &str) -> bool {
+        self.reordered.iter().any(|known| known == track)
     }
 
     /// The first AAC of a broadcast, which is made Opus for those who can receive that.
@@ -306,6 +348,11 @@ async fn forward(live: &mut Live, player: &mut Player) -> End {
         }
         heard.drain(..).for_each(|inbound| player.heard(&inbound, &link));
         player.advance(&peer, &link);
+        if let Some(lane) = player.lanes.iter().find(|lane| lane.is_reordered()) {
+            live.shared.reordered.note(player.broadcast.info().epoch(), lane.track());
+            warn!(path = %player.path, "{B_FRAMES}");
+            return End::Unplayable;
+        }
         if player.is_over() {
             return End::Finished;
         }

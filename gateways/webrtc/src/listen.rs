@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::egress::Reordered;
 use crate::engine::{self, Engine};
 use crate::error::BindError;
 use crate::http;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) places: Arc<Places>,
     pub(crate) transcodes: Transcodes,
+    pub(crate) reordered: Reordered,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -61,6 +63,7 @@ impl Listener {
             port: Arc::clone(port.shared()),
             sessions: Sessions::default(),
             transcodes: Transcodes::default(),
+            reordered: Reordered::default(),
             places: Arc::new(Places::new(&config)),
             metrics,
             tasks,

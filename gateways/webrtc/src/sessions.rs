@@ -98,6 +98,8 @@ pub(crate) enum End {
     Replaced,
     /// The broadcast is over, for a player.
     Finished,
+    /// The player could not show it.
+    Unplayable,
 }
 
 impl End {
@@ -110,6 +112,7 @@ impl End {
             Self::Killed(_) => "killed",
             Self::Replaced => "taken over",
             Self::Finished => "the broadcast is over",
+            Self::Unplayable => "not playable",
         }
     }
 }
@@ -214,6 +217,7 @@ impl Live {
             End::Unconnected => self.session.ending(EndReason::Lost),
             End::Stopping => self.session.ending(EndReason::Stopped),
             End::Finished => self.session.ending(EndReason::Finished),
+            End::Unplayable => self.session.ending(EndReason::Failed),
             End::Gone | End::Deleted | End::Killed(_) | End::Replaced => {}
         }
         let asked = self.link.keyframes_asked.load(Relaxed);

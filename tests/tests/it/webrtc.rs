@@ -6,8 +6,9 @@ use std::time::Duration;
 use moqgate_tests::browser::Page;
 use moqgate_tests::fixture::Fixture;
 use moqgate_tests::gateway::Gateway;
+use moqgate_tests::lossy::{Link, Proxy};
 use moqgate_tests::process::Process;
-use moqgate_tests::{media, peers, tools, wait};
+use moqgate_tests::{http, media, peers, tools, wait};
 use serde_json::Value;
 
 use crate::RUN;
@@ -206,4 +207,67 @@ fn usage_closes_with_the_tabs() {
             == 0
     });
     assert!(gateway.sessions("webrtc").is_empty());
+}
+
+/// A link that loses packets costs neither a freeze that lasts nor more than a second to come back.
+fn lossy(percent: f64) {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let (delay_min, delay_max) = (Duration::from_millis(5), Duration::from_millis(8));
+    let link = Link { loss_per_mille: (percent * 10.0) as u64, delay_min, delay_max, seed: 7 };
+    let (up, down) = (Proxy::start(gateway.webrtc(), link), Proxy::start(gateway.webrtc(), link));
+    let _publisher = publish(&gateway, &format!("&via={}", up.address().port()));
+    gateway.wait_live(BROADCAST);
+    let url = format!("http://{}/watch/{BROADCAST}?via={}", gateway.http(), down.address().port());
+    let viewer = Page::visit(&url);
+    let (before, after) = measure(&viewer, tools::seconds("MOQGATE_WEBRTC_LOSS_SECONDS", 8));
+    let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
+    let rate = (count(&after, "framesDecoded") - count(&before, "framesDecoded")) / seconds;
+    println!(
+        "{percent} %: {rate:.1} frames a second, {} freezes of {} s together, {} lost, {} NACKs, {} PLIs",
+        count(&after, "freezeCount"),
+        count(&after, "totalFreezesDuration"),
+        count(&after, "packetsLost"),
+        count(&after, "nackCount"),
+        count(&after, "pliCount"),
+    );
+    let metrics = http::get(gateway.http(), "/metrics").expect("an answer").text();
+    for name in ["feedback_total{kind=\"nack\"}", "feedback_sent_total{kind=\"nack\"}", "rtp_resent_total"] {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("moqgate_webrtc_{name}")));
+        println!("{line:?}");
+        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{name}: {line:?}");
+    }
+    assert!(rate > 15.0, "{rate} frames a second of 20");
+}
+
+/// What is lost is asked for and sent again, in both directions.
+#[test]
+fn line_70_one_percent_of_loss_is_mended() {
+    lossy(1.0);
+}
+
+#[test]
+fn line_70_five_percent_of_loss_is_mended() {
+    lossy(5.0);
+}
+
+/// Chromium drops nearly all pictures that are decoded in another order than shown, so they are refused, in words.
+#[test]
+fn b_frames_are_refused_with_the_reason() {
+    if !tools::require(&["chromium", "chromedriver", "ffmpeg"]) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let clip = Fixture::load("bframes").file();
+    let _encoder = media::push_forever(&clip, &media::srt_url(gateway.srt(), BROADCAST, ""));
+    gateway.wait_live(BROADCAST);
+    let viewer = watch(&gateway);
+    let _ = viewer.wait("session.state === 'failed'", RUN);
+    let error = viewer.run("return session.error");
+    assert!(
+        error.as_str().is_some_and(|error| error.starts_with("406: the picture has B-frames")),
+        "{error}"
+    );
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError};
 use moqgate_mux::catalog::Catalog;
 use moqgate_mux::play::{Bounds, Reader};
-use moqgate_mux::rtp::{Codec, ExportConfig, Exporter};
+use moqgate_mux::rtp::{Codec, ExportConfig, Exporter, Reordering};
 
 use super::SUBSCRIBE_LIMIT;
 use super::clock::Clock;
@@ -135,6 +135,9 @@ impl Lane {
             let time = hurried(frame.pts, self.edge);
             clock.saw(time, SystemTime::now());
             self.exporter.push(time, frame.keyframe, &frame.payload);
+            if reordered(&self.exporter) {
+                return sent;
+            }
             while let Some(packet) = self.exporter.poll() {
                 self.packets = self.packets.wrapping_add(1);
                 self.bytes = self.bytes.wrapping_add(packet.payload.len() as u32);
@@ -190,10 +193,19 @@ impl Lane {
         })
     }
 
+    /// Pictures come in another order than they are shown in.
+    pub(super) fn is_reordered(&self) -> bool {
+        reordered(&self.exporter)
+    }
+
     /// Nothing more will be sent.
     pub(super) fn is_over(&self) -> bool {
         self.gone || self.reader.as_ref().is_some_and(Reader::is_over)
     }
+}
+
+fn reordered(exporter: &Exporter) -> bool {
+    exporter.reordering() == Reordering::Observed
 }
 
 /// A source that nobody can guess (RFC 3550 section 5.1, RFC 3711 section 3.3.1).

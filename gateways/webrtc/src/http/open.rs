@@ -81,7 +81,8 @@ pub(super) async fn whep(
         let entered =
             enter(&shared, Direction::Subscribe, client, &path, query.as_deref(), &headers, body).await?;
         let wait = shared.config.play_wait;
-        let player = Player::open(&entered.session, &entered.path, &entered.offer, wait).await?;
+        let player =
+            Player::open(&entered.session, &entered.path, &entered.offer, wait, &shared.reordered).await?;
         let (live, response) = answer(&shared, Kind::Whep, entered, &player.sending()).await?;
         shared.tasks.spawn(play(live, player));
         Ok(response)

@@ -73,8 +73,10 @@ async function connect(endpoint, connection) {
   }
   session.url = new URL(answer.headers.get('Location'), endpoint).href;
   session.tag = answer.headers.get('ETag');
-  // For a network that lets no UDP out, to try it.
-  const answered = query.has('tcp') ? text.replace(/^a=candidate:\S+ \d+ udp .*\r\n/mg, '') : text;
+  // To try it: without UDP, as in a network that lets none out, or by way of another port.
+  let answered = query.has('tcp') ? text.replace(/^a=candidate:\S+ \d+ udp .*\r\n/mg, '') : text;
+  const via = query.get('via');
+  if (via) answered = answered.replace(/^(a=candidate:\S+ \d+ udp \d+ \S+) \d+/mg, `$1 ${via}`);
   await connection.setRemoteDescription({ type: 'answer', sdp: answered });
   if (trickled.length > 0) trickle(trickled);
 }
