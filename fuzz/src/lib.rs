@@ -10,6 +10,7 @@ mod rtmp;
 mod rtp;
 mod srt;
 mod ts;
+mod webrtc;
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ use moqgate_mux::event::Event;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 41] = [
+pub const TARGETS: [Target; 43] = [
     ("aac", rtp::aac),
     ("flv", flv::import),
     ("moq_announce_ok", moq::announce_ok),
@@ -61,6 +62,8 @@ pub const TARGETS: [Target; 41] = [
     ("srt_packet", srt::packet),
     ("srt_streamid", srt::streamid),
     ("ts", ts::import),
+    ("webrtc_fragment", webrtc::fragment),
+    ("webrtc_offer", webrtc::offer),
 ];
 
 /// Runs the target called `name`.

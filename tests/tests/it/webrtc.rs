@@ -166,6 +166,15 @@ fn watch_aac(protocol: &str) {
     assert_heard(&viewer);
     let session = &gateway.sessions("webrtc")[0];
     assert_eq!(session["link"]["audio_transcoded"], 1.0, "{session:#}");
+    let usage = gateway.usage();
+    let row = |tier: &str| {
+        let mut rows = usage.usage.iter().filter(|row| row.path == BROADCAST && row.protocol == "webrtc");
+        rows.find(|row| row.tier == tier).cloned().unwrap_or_else(|| panic!("no row of tier {tier:?}"))
+    };
+    let (viewer, work) = (row(""), row("transcode"));
+    assert!(viewer.ingress.frames == 0 && viewer.egress.frames > work.ingress.frames, "{viewer:?} {work:?}");
+    assert!(work.egress.bytes > 0 && work.ingress.frames > 0, "{work:?}");
+    assert_eq!(gateway.broadcast(BROADCAST).expect("it is live")["viewers"], 1);
     // Charged is what left the model, which is not more than came in; what is made of it goes in nowhere.
     let usage = gateway.usage();
     let (ingress, egress) = (usage.ingress(BROADCAST, protocol), usage.egress(BROADCAST, "webrtc"));
@@ -270,4 +279,26 @@ fn b_frames_are_refused_with_the_reason() {
         error.as_str().is_some_and(|error| error.starts_with("406: the picture has B-frames")),
         "{error}"
     );
+}
+
+/// Every layer of a simulcast is a rendition of its own.
+#[test]
+fn simulcast_layers_are_renditions() {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let url = format!(
+        "http://{}/publish/{BROADCAST}?auto=1&width=1280&height=720&codec=VP8&simulcast=1",
+        gateway.http()
+    );
+    let page = Page::visit(&url);
+    let _ = page.wait("session.state === 'connected' || session.error", RUN);
+    let widths = wait::until("two renditions", wait::SOON, || {
+        let entry = gateway.broadcast(BROADCAST)?;
+        let tracks = entry["tracks"].as_array()?.iter();
+        let widths: Vec<_> = tracks.filter_map(|track| track["width"].as_u64()).collect();
+        (widths.len() > 1).then_some(widths)
+    });
+    assert!(widths.windows(2).any(|pair| pair[0] != pair[1]), "{widths:?}");
 }
