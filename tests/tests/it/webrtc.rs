@@ -308,3 +308,24 @@ fn simulcast_layers_are_renditions() {
     });
     assert!(widths.windows(2).any(|pair| pair[0] != pair[1]), "{widths:?}");
 }
+
+/// A player whose way has changed restarts ICE with a PATCH and goes on watching in the same session.
+#[test]
+fn a_player_restarts_ice() {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let _publisher = publish(&gateway, "");
+    gateway.wait_live(BROADCAST);
+    let viewer = watch(&gateway);
+    let _ = measure(&viewer, 1);
+    let tag = viewer.run("return session.tag");
+    let restarted =
+        viewer.run_async("restart().then(() => done('restarted'), (error) => done(String(error)))");
+    assert_eq!(restarted, "restarted");
+    assert_ne!(viewer.run("return session.tag"), tag);
+    let (before, after) = measure(&viewer, 3);
+    assert!(count(&after, "framesDecoded") > count(&before, "framesDecoded") + 30.0, "{after:#}");
+    assert_eq!(gateway.sessions("webrtc").len(), 2);
+}
