@@ -305,3 +305,37 @@ pub(super) fn sender_reports(reports: &[Report]) -> Packet {
     };
     Packet::Rtcp(reports.iter().map(report).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The transport-wide numbers of a publisher count what it sent to us. Players are sent none of its extensions.
+    #[test]
+    fn line_60_nothing_of_the_publisher_s_link_is_passed_on() {
+        let mut arrived = rtp::Packet {
+            header: rtp::Header { ssrc: 7, sequence_number: 9, ..rtp::Header::default() },
+            payload: Bytes::from_static(b"media"),
+        };
+        arrived.header.set_extension(3, Bytes::from_static(&[1, 2])).expect("an extension");
+        let tap = Tap::new(Arc::default(), Extensions::default());
+        let Inbound::Media { packet, payload_type, .. } = tap.media(arrived, Instant::now()) else {
+            panic!("media")
+        };
+        let Packet::Rtp(sent) = outgoing(packet, payload_type) else { panic!("media") };
+        assert!(!sent.header.extension && sent.header.extensions.is_empty());
+        assert_eq!((sent.header.ssrc, &sent.payload[..]), (7, &b"media"[..]));
+    }
+
+    #[test]
+    fn a_queue_that_nobody_reads_drops_its_oldest() {
+        let queues = Queues::default();
+        for ssrc in 0..INBOUND_MAX as u32 + 3 {
+            queues.put(Inbound::KeyframeRequest { ssrc });
+        }
+        let mut taken = VecDeque::new();
+        queues.take(&mut taken);
+        assert_eq!(taken.len(), INBOUND_MAX);
+        assert!(matches!(taken.front(), Some(Inbound::KeyframeRequest { ssrc: 3 })));
+    }
+}
