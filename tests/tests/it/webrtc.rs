@@ -181,12 +181,6 @@ fn watch_aac(protocol: &str) {
     assert!(viewer.ingress.frames == 0 && viewer.egress.frames > work.ingress.frames, "{viewer:?} {work:?}");
     assert!(work.egress.bytes > 0 && work.ingress.frames > 0, "{work:?}");
     assert_eq!(gateway.broadcast(BROADCAST).expect("it is live")["viewers"], 1);
-    // Charged is what left the model, which is not more than came in; what is made of it goes in nowhere.
-    let usage = gateway.usage();
-    let (ingress, egress) = (usage.ingress(BROADCAST, protocol), usage.egress(BROADCAST, "webrtc"));
-    assert!(egress.frames > 0 && egress.frames <= ingress.frames, "{egress:?} of {ingress:?}");
-    assert!(egress.bytes <= ingress.bytes, "{egress:?} of {ingress:?}");
-    assert_eq!(usage.ingress(BROADCAST, "webrtc").frames, 0);
 }
 
 #[test]
