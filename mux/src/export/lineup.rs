@@ -15,10 +15,11 @@ use crate::codec::inband::InBand;
 const WAIT_MAX: i64 = 200_000;
 
 /// How long sound waits for the first keyframe before a stream begins without pictures, microseconds.
-const START_WAIT_MAX: i64 = 2_000_000;
+pub(crate) const START_WAIT_MAX: i64 = 2_000_000;
 
-/// How much sound may lie before the first picture, microseconds.
-const START_LEAD_MAX: i64 = 100_000;
+/// How much sound may lie before the first picture, microseconds. Priming and reordering put some there when a broadcast
+/// begins.
+pub(crate) const START_LEAD_MAX: i64 = 200_000;
 
 /// A unit so far before the newest one belongs to a time line that has begun anew, microseconds.
 const RESTART: i64 = 10_000_000;
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn begins_with_a_keyframe_and_little_sound_before_it() {
         let mut lineup = lineup();
-        for time in [900, 1000, 1100] {
+        for time in [850, 1000, 1100] {
             push(&mut lineup, "a", time, true);
         }
         push(&mut lineup, "v", 1040, false);

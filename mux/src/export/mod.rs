@@ -8,5 +8,5 @@ mod lineup;
 mod order;
 mod source;
 
-pub(crate) use lineup::{Lineup, Unit, annex_b};
+pub(crate) use lineup::{Lineup, START_LEAD_MAX, START_WAIT_MAX, Unit, annex_b};
 pub(crate) use source::{Coding, Source, Video, sources};

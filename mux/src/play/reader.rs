@@ -214,6 +214,11 @@ impl Reader {
         i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(next)
     }
 
+    /// Whether a frame was taken from the model.
+    pub(super) fn has_begun(&self) -> bool {
+        self.queue.last > i64::MIN
+    }
+
     /// Whether there is a group after the last one that was begun.
     pub fn is_behind(&self) -> bool {
         self.sequence

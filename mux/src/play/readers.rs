@@ -9,11 +9,17 @@ use moqgate_core::{BroadcastConsumer, Start, Subscription, Timestamp, TrackError
 
 use super::reader::{Bounds, Queued, Reader};
 use crate::catalog::{self, Catalog};
+use crate::export::{START_LEAD_MAX, START_WAIT_MAX};
 
 /// How long a track may take to be there: publishers of native broadcasts are asked for it first.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
-/// How long the sound waits for the first picture, to begin beside it.
-const START_WAIT: Duration = Duration::from_millis(500);
+/// How long the sound waits for the first picture, to begin beside it: as long as an exporter would hold it back, so that
+/// no sound is taken from the model, and charged, that an exporter then leaves out.
+const START_WAIT: Duration = Duration::from_micros(START_WAIT_MAX.unsigned_abs());
+/// How long a sound that is new waits for the next picture.
+const PICTURE_WAIT: Duration = Duration::from_millis(500);
+/// Exporters leave out what lies further before the first picture.
+const SOUND_LEAD_MAX: Duration = Duration::from_micros(START_LEAD_MAX.unsigned_abs());
 /// Sound is read from a little before the picture, since groups begin where they like.
 const START_MARGIN: Duration = Duration::from_millis(500);
 /// Most readers of one player: what a catalog may list, three times.
@@ -32,7 +38,7 @@ pub trait Exports {
 pub struct PlayConfig {
     /// Of each track's queue.
     pub bounds: Bounds,
-    /// Sound begins this much before the first picture is shown: priming and reordering put it there when a broadcast
+    /// Sound begins this much before the first picture is shown, at most 200 ms: priming and reordering put it there when a broadcast
     /// begins, and none of that is lost to a player that was waiting.
     pub sound_lead: Duration,
     /// Media that a player may be behind before it skips to a newer group.
@@ -138,15 +144,16 @@ impl Readers {
         horizon: i64,
         sleep: &impl Fn(Duration) -> S,
     ) -> (Timestamp, Option<Duration>) {
-        let lead = self.config.sound_lead;
+        let lead = self.config.sound_lead.min(SOUND_LEAD_MAX);
         let Some(video) = self.readers.iter_mut().find(|reader| reader.is_video()) else {
             return (Timestamp::ZERO, None);
         };
+        let limit = if video.has_begun() { PICTURE_WAIT } else { START_WAIT };
         let first = poll_fn(|cx| {
             let more = video.head().is_some() || video.fill(horizon, cx);
             if more { Poll::Ready(()) } else { Poll::Pending }
         });
-        within(sleep(START_WAIT), first).await;
+        within(sleep(limit), first).await;
         let Some(first) = video.head() else { return (Timestamp::ZERO, None) };
         let micros = u64::try_from(lead.as_micros()).unwrap_or(u64::MAX);
         let floor = Timestamp::from_micros(first.pts.as_micros().saturating_sub(micros));

@@ -98,7 +98,10 @@ async fn a_browser_is_served_and_what_comes_before_connect_is_kept() {
     let response = within("answer to CONNECT", ConnectResponse::read(&mut recv)).await.expect("an answer");
     assert_eq!(response.protocol.as_deref(), Some("moq-lite-05"));
     let _their_control = within("control stream", quic.accept_uni()).await.expect("alive");
-    assert_eq!(next_uni(&quic).await, ("405400 0107 02 010101 05010b".replace(' ', ""), Ended::Fin));
+    assert_eq!(
+        next_uni(&quic).await,
+        ("405400 010d 03 010101 05010b 9d7665770101".replace(' ', ""), Ended::Fin)
+    );
 
     let subscribe = format!("404100 02 0c 00 03{} 01{} 3c 00 00 00 00", ascii("cam"), ascii("v"));
     let (_request, mut reply) = bi(&quic, &subscribe).await;
