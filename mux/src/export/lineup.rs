@@ -247,7 +247,7 @@ mod tests {
         push(&mut lineup, "v", 1080, true);
         push(&mut lineup, "v", 1120, false);
         assert_eq!(pop(&mut lineup), [(1, 1000), (0, 1080), (1, 1100)]);
-        push(&mut lineup, "a", 950, true);
+        push(&mut lineup, "a", 870, true);
         push(&mut lineup, "a", 1120, true);
         assert_eq!(pop(&mut lineup), [(0, 1120), (1, 1120)], "late sound from before is left out");
     }
