@@ -71,7 +71,8 @@ impl FrameSink for Discard {
                 self.packet.clear();
                 self.packet.extend_from_slice(chunk);
                 let nonce = Nonce::assume_unique_for_key([0; 12]);
-                self.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.packet).expect("it fits");
+                let sealed = self.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.packet);
+                assert!(sealed.is_ok(), "it fits");
                 black_box(&self.packet);
             }
         }

@@ -20,7 +20,7 @@ pub use request::TrackRequest;
 
 use crate::{
     Path, Protocol, TrackError, TrackInfo,
-    latency::{BroadcastLatency, Lane},
+    latency::BroadcastLatency,
     session::SessionShared,
     time::micros_since,
     track::{Retention, TrackShared},
@@ -135,9 +135,9 @@ impl LiveTrack {
         if self.audience { ViewerId(Arc::as_ptr(&self.info) as usize) } else { ViewerId::NOBODY }
     }
 
-    /// Where a reader notes how long its frames took.
-    pub(crate) fn lane(&self) -> Option<Lane> {
-        self.watched.as_ref()?.latency.lane(self.info.protocol())
+    /// Where readers note how long their frames took.
+    pub(crate) fn latency(&self) -> Option<&BroadcastLatency> {
+        Some(&self.watched.as_ref()?.latency)
     }
 }
 

@@ -227,9 +227,8 @@ impl GroupConsumer {
 
     /// Notes how long the frame took, with one look at the clock for all frames of a batch.
     fn measure<S: FrameSink>(&self, received_micros: u64, now: &mut Option<u64>, sink: &S) {
-        let Some(lane) = self.account.lane() else { return };
         if now.is_none() {
-            *now = sink.now().map(|now| lane.micros(now));
+            *now = self.account.micros(|| sink.now());
         }
         if let Some(now) = *now {
             self.account.note(now, received_micros);

@@ -16,9 +16,10 @@ use std::{
 pub use histogram::Histogram;
 use objective::Window;
 pub use objective::{Objective, ObjectiveReading, Observed};
-use stage::{Sample, Stage, TICK_BITS};
+use stage::TICK_BITS;
+pub(crate) use stage::{Sample, Stage};
 
-use crate::{Path, Protocol, time::micros_since};
+use crate::{Path, Protocol, time::micros_since, usage::ReaderCell};
 
 /// Samples from which percentiles are computed.
 const RING: usize = 1024;
@@ -102,14 +103,14 @@ struct Books {
     next: usize,
     histogram: Histogram,
     windows: Vec<Window>,
-    stages: Vec<Arc<Stage>>,
+    readers: Vec<Arc<ReaderCell>>,
 }
 
 /// Where one reader of a track puts its samples.
 #[derive(Debug)]
 pub(crate) struct Lane {
     entry: Arc<Entry>,
-    stage: Arc<Stage>,
+    cell: Arc<ReaderCell>,
     base: Instant,
 }
 
@@ -177,13 +178,12 @@ impl Latencies {
 }
 
 impl BroadcastLatency {
-    /// For a new reader of the broadcast.
-    pub(crate) fn lane(&self, transport: Protocol) -> Option<Lane> {
+    /// For a new reader of the broadcast, who stages samples in `cell`.
+    pub(crate) fn lane(&self, transport: Protocol, cell: &Arc<ReaderCell>) -> Option<Lane> {
         let entry = self.entries.get(transport as usize)?;
         let entry = entry.get_or_init(|| Entry::new(&self.origin, &self.path, transport));
-        let stage = Arc::new(Stage::new());
-        entry.cells.lock().stages.push(Arc::clone(&stage));
-        Some(Lane { entry: Arc::clone(entry), stage, base: self.base })
+        entry.cells.lock().readers.push(Arc::clone(cell));
+        Some(Lane { entry: Arc::clone(entry), cell: Arc::clone(cell), base: self.base })
     }
 
     /// The latest latencies, one for every transport over which frames have left.
@@ -202,7 +202,7 @@ impl Entry {
             next: 0,
             histogram: Histogram::default(),
             windows: covering.map(|(number, objective)| Window::new(number, objective)).collect(),
-            stages: Vec::new(),
+            readers: Vec::new(),
         };
         let cells = Arc::new(Cells { path: path.clone(), transport, books: Mutex::new(books) });
         origin.lock().live.push(Arc::clone(&cells));
@@ -232,15 +232,15 @@ impl Cells {
     /// A copy of the books in which nothing is staged.
     fn read(&self) -> Books {
         let mut books = self.lock().clone();
-        let stages = std::mem::take(&mut books.stages);
-        stages.iter().for_each(|stage| books.absorb(stage));
+        let readers = std::mem::take(&mut books.readers);
+        readers.iter().for_each(|cell| books.absorb(&cell.stage));
         books
     }
 
     fn latest(&self) -> Option<Latency> {
         let (mut samples, total_observed) = {
             let books = self.lock();
-            let staged = books.stages.iter().flat_map(|stage| stage.iter());
+            let staged = books.readers.iter().flat_map(|cell| cell.stage.iter());
             let ring = books.ring.iter().take(books.filled).copied();
             let samples: Vec<Sample> = ring.chain(staged).collect();
             let staged = samples.len() - books.filled;
@@ -290,37 +290,30 @@ impl Books {
 }
 
 impl Lane {
-    /// `now` in microseconds since the start of time.
-    pub(crate) fn micros(&self, now: Instant) -> u64 {
-        micros_since(self.base, now)
+    /// The start of time.
+    pub(crate) fn base(&self) -> Instant {
+        self.base
     }
 
-    /// Notes that a frame left. Only the one who may charge the reader's tally calls this.
-    pub(crate) fn stage(&self, now: u64, received: u64) {
-        if self.stage.push(sample(now, received)) {
-            let mut books = self.entry.cells.lock();
-            books.absorb(&self.stage);
-            self.stage.clear();
-        }
+    /// Takes over what is staged. Only the one who may charge the reader's tally calls this.
+    pub(crate) fn absorb(&self) {
+        let mut books = self.entry.cells.lock();
+        books.absorb(&self.cell.stage);
+        self.cell.stage.clear();
     }
 
     /// Notes that a frame left, beside others who do.
-    pub(crate) fn record(&self, now: u64, received: u64) {
-        self.entry.cells.lock().record(sample(now, received));
+    pub(crate) fn record(&self, sample: Sample) {
+        self.entry.cells.lock().record(sample);
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         let mut books = self.entry.cells.lock();
-        books.absorb(&self.stage);
-        if let Some(index) = books.stages.iter().position(|stage| Arc::ptr_eq(stage, &self.stage)) {
-            books.stages.swap_remove(index);
+        books.absorb(&self.cell.stage);
+        if let Some(index) = books.readers.iter().position(|cell| Arc::ptr_eq(cell, &self.cell)) {
+            books.readers.swap_remove(index);
         }
     }
-}
-
-/// Both in microseconds since the start of time.
-fn sample(now: u64, received: u64) -> Sample {
-    Sample::new(now >> TICK_BITS, now.saturating_sub(received))
 }

@@ -15,9 +15,14 @@ const LATENCY_MAX: u64 = (1 << LATENCY_BITS) - 1;
 
 /// When a frame left, and after how long, in one word that sorts by when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Sample(u64);
+pub(crate) struct Sample(u64);
 
 impl Sample {
+    /// Both in microseconds since the start of time.
+    pub(crate) fn of(now: u64, received: u64) -> Self {
+        Self::new(now >> TICK_BITS, now.saturating_sub(received))
+    }
+
     /// `at` is in ticks since the start of time.
     pub(super) fn new(at: u64, micros: u64) -> Self {
         Self(at << LATENCY_BITS | micros.min(LATENCY_MAX))
@@ -35,18 +40,21 @@ impl Sample {
 /// Written by its one reader with plain stores, read by whoever holds the lock of the books, under which alone it is
 /// emptied.
 #[derive(Debug)]
-pub(super) struct Stage {
+#[repr(C)]
+pub(crate) struct Stage {
     len: AtomicUsize,
     samples: [AtomicU64; STAGED],
 }
 
-impl Stage {
-    pub(super) fn new() -> Self {
+impl Default for Stage {
+    fn default() -> Self {
         Self { len: AtomicUsize::new(0), samples: [const { AtomicU64::new(0) }; STAGED] }
     }
+}
 
+impl Stage {
     /// Keeps a sample. `true`: now it is full.
-    pub(super) fn push(&self, sample: Sample) -> bool {
+    pub(crate) fn push(&self, sample: Sample) -> bool {
         let len = self.len.load(Relaxed);
         if let Some(place) = self.samples.get(len) {
             place.store(sample.0, Relaxed);

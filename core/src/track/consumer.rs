@@ -45,7 +45,7 @@ impl TrackConsumer {
             (cursor, floor, state.next_arrival(), reader)
         };
         wake_all(&mut woken);
-        let payer = Payer::reader(Arc::clone(live.info()), live.lane());
+        let payer = Payer::reader(Arc::clone(live.info()), live.latency());
         Self { shared, payer, live, cursor, joined, floor, subscription, reader, seat: None }
     }
 

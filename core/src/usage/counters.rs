@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::Tally;
+use super::{ReaderCell, Tally};
 
 /// Something that opens and closes: live = opened - closed.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub(crate) struct Counters {
     /// What any thread of the session may count on.
     shared: Tally,
     /// What single readers count on by themselves.
-    own: Mutex<Vec<Arc<Tally>>>,
+    own: Mutex<Vec<Arc<ReaderCell>>>,
     pub(super) fetches: AtomicU64,
     pub(crate) announced: Gauge,
     pub(crate) active: Gauge,
@@ -54,19 +54,19 @@ impl Counters {
         &self.shared
     }
 
-    /// A tally of a reader's own.
-    pub(super) fn enlist(&self) -> Arc<Tally> {
-        let tally = Arc::<Tally>::default();
-        self.lock().push(Arc::clone(&tally));
-        tally
+    /// A cell of a reader's own.
+    pub(super) fn enlist(&self) -> Arc<ReaderCell> {
+        let cell = Arc::<ReaderCell>::default();
+        self.lock().push(Arc::clone(&cell));
+        cell
     }
 
     /// Folds the tally of a reader that has gone. Under the lock, so that no reading sees it twice or not at all.
-    pub(super) fn retire(&self, tally: &Arc<Tally>) {
+    pub(super) fn retire(&self, cell: &Arc<ReaderCell>) {
         let mut own = self.lock();
-        if let Some(index) = own.iter().position(|live| Arc::ptr_eq(live, tally)) {
+        if let Some(index) = own.iter().position(|live| Arc::ptr_eq(live, cell)) {
             own.swap_remove(index);
-            self.shared.fold(tally);
+            self.shared.fold(&cell.tally);
         }
     }
 
@@ -80,11 +80,11 @@ impl Counters {
         };
         let own = self.lock();
         self.shared.add_to(&mut totals);
-        own.iter().for_each(|tally| tally.add_to(&mut totals));
+        own.iter().for_each(|cell| cell.tally.add_to(&mut totals));
         totals
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<ReaderCell>>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,10 +3,15 @@
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
-use super::{Counters, Sheet, Side, Tally, registry::RowShared};
-use crate::{BroadcastInfo, latency::Lane};
+use super::{Counters, ReaderCell, Sheet, Side, registry::RowShared};
+use crate::{
+    BroadcastInfo,
+    latency::{BroadcastLatency, Lane, Sample},
+    time::micros_since,
+};
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(crate) struct Charge {
 #[derive(Debug)]
 pub(crate) struct Payer {
     info: Arc<BroadcastInfo>,
-    tally: Option<Arc<Tally>>,
+    cell: Option<Arc<ReaderCell>>,
     /// Where latencies are noted; none for what lies in the past by definition.
     lane: Option<Lane>,
 }
@@ -40,8 +45,10 @@ pub(crate) struct Payer {
 #[derive(Debug)]
 pub(crate) struct Account {
     payer: Arc<Payer>,
-    /// The payer's tally, if it is this account's alone for now.
-    claimed: Option<Arc<Tally>>,
+    /// The payer's cell, if it is this account's alone for now.
+    claimed: Option<Arc<ReaderCell>>,
+    /// The start of time for latencies, if they are noted.
+    base: Option<Instant>,
 }
 
 impl Meter {
@@ -94,58 +101,63 @@ impl Drop for Meter {
 
 impl Payer {
     /// For a reader of many groups.
-    pub(crate) fn reader(info: Arc<BroadcastInfo>, lane: Option<Lane>) -> Arc<Self> {
-        let tally = info.meter.enlist();
-        Arc::new(Self { info, tally: Some(tally), lane })
+    pub(crate) fn reader(info: Arc<BroadcastInfo>, latency: Option<&BroadcastLatency>) -> Arc<Self> {
+        let cell = info.meter.enlist();
+        let lane = latency.and_then(|latency| latency.lane(info.protocol(), &cell));
+        Arc::new(Self { info, cell: Some(cell), lane })
     }
 
     /// For a single group.
     pub(crate) fn once(info: Arc<BroadcastInfo>) -> Arc<Self> {
-        Arc::new(Self { info, tally: None, lane: None })
+        Arc::new(Self { info, cell: None, lane: None })
     }
 }
 
 impl Drop for Payer {
     fn drop(&mut self) {
-        if let Some(tally) = &self.tally {
-            self.info.meter.retire(tally);
+        if let Some(cell) = &self.cell {
+            self.info.meter.retire(cell);
         }
     }
 }
 
 impl Account {
     pub(crate) fn new(payer: Arc<Payer>) -> Self {
-        let claimed = payer.tally.clone().filter(|tally| tally.claim());
-        Self { payer, claimed }
+        let claimed = payer.cell.clone().filter(|cell| cell.tally.claim());
+        let base = payer.lane.as_ref().map(Lane::base);
+        Self { payer, claimed, base }
     }
 
     /// Counts one frame of a reader. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
     pub(crate) fn charge(&self, charge: Charge) {
         match &self.claimed {
-            Some(tally) => tally.add_claimed(charge),
+            Some(cell) => cell.tally.add_claimed(charge),
             None => self.payer.info.meter.shared().add(charge),
         }
     }
 
-    /// Where to note how long frames took.
-    pub(crate) fn lane(&self) -> Option<&Lane> {
-        self.payer.lane.as_ref()
+    /// Microseconds since the start of time, if latencies are noted.
+    pub(crate) fn micros(&self, now: impl FnOnce() -> Option<Instant>) -> Option<u64> {
+        Some(micros_since(self.base?, now()?))
     }
 
-    /// Notes how long a frame took; both times are microseconds since the start of time. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
+    /// Notes how long a frame took; both times are microseconds since the start of time. Only
+    /// [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
     pub(crate) fn note(&self, now: u64, received: u64) {
-        match (&self.payer.lane, &self.claimed) {
-            (Some(lane), Some(_)) => lane.stage(now, received),
-            (Some(lane), None) => lane.record(now, received),
-            (None, _) => {}
+        let sample = Sample::of(now, received);
+        let lane = || self.payer.lane.iter();
+        match &self.claimed {
+            Some(cell) if cell.stage.push(sample) => lane().for_each(Lane::absorb),
+            Some(_) => {}
+            None => lane().for_each(|lane| lane.record(sample)),
         }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(tally) = &self.claimed {
-            tally.release();
+        if let Some(cell) = &self.claimed {
+            cell.tally.release();
         }
     }
 }
