@@ -115,6 +115,11 @@ pub(crate) async fn run(
         End::Killed(reason) => (killed_code(*reason), reason.to_string()),
         End::Stopped => (driver.farewell.code, "going away".to_owned()),
     };
+    if matches!(end, End::Killed(_)) {
+        // The reason first: a peer that sees its streams reset before it takes that for the end.
+        link.transport.close(code.0, &reason).await;
+        return end;
+    }
     // Streams are reset before the connection closes over them.
     drop(driver);
     link.transport.close(code.0, &reason).await;
