@@ -22,6 +22,7 @@ mod moved;
 mod origin;
 mod path;
 mod pattern;
+mod place;
 mod session;
 mod subscription;
 mod time;
@@ -49,6 +50,7 @@ pub use origin::{
 };
 pub use path::{Path, PathError};
 pub use pattern::{Pattern, PatternError};
+pub use place::place;
 pub use session::{Ender, Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
 pub use subscription::{Start, Subscription};
 pub use time::Timestamp;

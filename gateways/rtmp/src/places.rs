@@ -1,9 +1,10 @@
 //! How many connections there are, and from where.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use moqgate_core::place;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -140,19 +141,10 @@ impl Drop for Seat {
     }
 }
 
-/// Whom an address belongs to, as far as one can know: an IPv6 customer has a /64.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]

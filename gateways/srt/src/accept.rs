@@ -5,11 +5,11 @@
 //! connection.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::Secret;
+use moqgate_core::{Secret, place};
 
 use crate::cookie::CookieJar;
 use crate::crypto::{Crypto, KeyError, KeyMaterial};
@@ -392,17 +392,6 @@ impl Acceptor {
         // Modulo 2^32, as every timestamp on the wire.
         let timestamp = now.saturating_duration_since(start).as_micros() as u32;
         Control { timestamp, destination, body: ControlBody::Handshake(handshake.to_bytes()) }.to_bytes()
-    }
-}
-
-/// Limits count per IPv4 address and per IPv6 /64, which is what one customer of a provider has.
-pub fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
     }
 }
 

@@ -12,13 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::Gate;
+use moqgate_core::{Gate, place};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::accept::{Acceptor, Call, CallKey, MAX_PENDING, Rules, Silence, Verdict, place};
+use crate::accept::{Acceptor, Call, CallKey, MAX_PENDING, Rules, Silence, Verdict};
 use crate::admit::{Admitted, Decision, Judge, Role, canonical};
 use crate::config::Config;
 use crate::crypto::{MAX_PASSPHRASE, MIN_PASSPHRASE};

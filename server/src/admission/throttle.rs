@@ -4,9 +4,11 @@
 //! anything.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use moqgate_core::place;
 
 use super::keys::Digest;
 
@@ -77,16 +79,10 @@ impl Places {
     }
 }
 
-/// An IPv4 address, or the /64 of an IPv6 one, which is what one customer has.
-fn place(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::super::keys::digest;
     use super::*;
 
