@@ -21,6 +21,10 @@ use crate::streams::{Asker, Streams};
 
 /// How often damage in the stream is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long media is still taken from a publisher that has said over HTTP that it ends: what it had sent before comes another
+/// way, and may be read later.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Imports until the session is over.
 pub(crate) async fn ingest(mut live: Live, mut media: Ingest) {
     let mut arrived = VecDeque::new();
@@ -47,6 +51,7 @@ pub(crate) async fn ingest(mut live: Live, mut media: Ingest) {
         }
         media.ask(&peer, now);
     };
+    media.rest(&live.peer, &mut arrived, end).await;
     media.finish(Instant::now());
     live.close(end).await;
 }
@@ -104,6 +109,26 @@ impl Ingest {
                 Ok(())
             }
             Inbound::ReceiverReport { .. } | Inbound::KeyframeRequest { .. } => Ok(()),
+        }
+    }
+
+    /// Takes what the peer had sent before its end became known.
+    async fn rest(&mut self, peer: &Peer, arrived: &mut VecDeque<Inbound>, end: End) {
+        let wait = match end {
+            End::Deleted => LAST_WORDS,
+            End::Gone => Duration::ZERO,
+            End::Unconnected
+            | End::Stopping
+            | End::Killed(_)
+            | End::Replaced
+            | End::Finished
+            | End::Unplayable => return,
+        };
+        let deadline = tokio::time::Instant::now() + wait;
+        while tokio::time::timeout_at(deadline, peer.receive(arrived)).await.is_ok() {
+            if arrived.drain(..).try_for_each(|inbound| self.push(inbound)).is_err() {
+                return;
+            }
         }
     }
 
