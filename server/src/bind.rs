@@ -115,6 +115,8 @@ pub(crate) async fn webrtc(config: Webrtc, gate: &Gate) -> Result<moqgate_webrtc
         listen: config.listen,
         hosts,
         ice_servers: ice_servers.collect(),
+        offer_wait: config.offer_wait,
+        play_wait: config.play_wait,
         ..moqgate_webrtc::Config::default()
     };
     moqgate_webrtc::Listener::bind(config, gate.clone()).map_err(|error| match error {

@@ -14,7 +14,9 @@ pub struct Config {
     pub hosts: Vec<IpAddr>,
     /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,
-    /// How long a player waits for a broadcast that nobody publishes yet, or whose publisher left.
+    /// How long an offer to watch waits for its broadcast before it is refused.
+    pub offer_wait: Duration,
+    /// How long a player whose publisher left waits for the next one before its session ends.
     pub play_wait: Duration,
     /// Most sessions at once.
     pub max_sessions: usize,
@@ -43,7 +45,9 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8189)),
             hosts: Vec::new(),
             ice_servers: Vec::new(),
-            play_wait: Duration::from_secs(2),
+            // Players that are refused ask again.
+            offer_wait: Duration::from_secs(2),
+            play_wait: Duration::from_secs(10),
             // Each holds about 0.2 MB beside the packets that it may have to send again.
             max_sessions: 8192,
             max_sessions_per_place: 4096,

@@ -4,15 +4,18 @@
 //! GroupConsumer::forward -> Reader (one per track) -> rtp::Exporter -> Peer
 //! ```
 //!
+//! When the publisher leaves, the player waits for the next one of that path, whose media goes on in the same streams.
+//!
 //! Frames leave as fast as they come: what the network cannot take is lost there, asked for again, and after that mended
 //! by a keyframe. A player begins at the keyframe of the group at hand; what lies between it and the live edge is shown
 //! at once, so that nobody watches behind for having joined between two keyframes.
 
+mod choice;
 mod clock;
 mod lane;
 
 use std::collections::{HashSet, VecDeque};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,16 +23,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
-use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription};
+use moqgate_core::{
+    BroadcastConsumer, Denied, DenyReason, OriginConsumer, Path, Session, Subscription, Timestamp,
+};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
-use moqgate_mux::rtp::{Carried, Choices, Codec, Format, Unfit, choose};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::engine::{Inbound, Peer, Report, Sending, ntp};
 use crate::error::Refusal;
 use crate::link::Link;
-use crate::sdp::{Offer, Payload};
+use crate::sdp::Offer;
 use crate::sessions::{End, Live, Notice};
+use choice::{Choice, Formats};
 use clock::Clock;
 use lane::Lane;
 
@@ -73,6 +78,16 @@ pub(crate) struct Player {
     newest: Catalog,
     lanes: Vec<Lane>,
     clock: Clock,
+    /// The newest time of the broadcast when the player began with it.
+    edge: Timestamp,
+}
+
+/// A broadcast, and what a player is sent of it.
+struct Found {
+    broadcast: BroadcastConsumer,
+    catalog: CatalogReader,
+    newest: Catalog,
+    choices: Vec<Choice>,
 }
 
 impl Player {
@@ -84,34 +99,45 @@ impl Player {
         wait: Duration,
         reordered: &Reordered,
     ) -> Result<Self, Refusal> {
-        let (broadcast, catalog) = find(session, path, wait).await?;
-        let formats = Formats::new(offer, reordered.of(broadcast.info().epoch()));
-        let mut reader = catalog;
-        let fitting = async {
-            let mut last = None;
-            loop {
-                poll_fn(|cx| if reader.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-                match reader.take() {
-                    Some(Ok(catalog)) => match formats.choose(&catalog) {
-                        Ok(lanes) => return Ok((catalog, lanes)),
-                        Err(refusal) => last = Some(refusal),
-                    },
-                    Some(Err(error)) => warn!(%path, %error, "a catalog that cannot be read"),
-                    None if reader.is_ended() => return Err(last.unwrap_or_else(over)),
-                    None => {}
-                }
-                if let Some(refusal) = last.take_if(|refusal| refusal.status() == StatusCode::NOT_ACCEPTABLE)
-                {
-                    return Err(refusal);
-                }
+        let formats = |epoch| Formats::offered(offer, reordered.of(epoch));
+        let Found { broadcast, catalog, newest, choices } =
+            find(&session.consumer(), path, wait, formats).await?;
+        let lanes = choices.iter().filter_map(|choice| Lane::new(&newest, choice)).collect();
+        let (path, clock, edge) = (path.clone(), Clock::default(), Timestamp::ZERO);
+        Ok(Self { path, broadcast, catalog, newest, lanes, clock, edge })
+    }
+
+    /// Waits until the broadcast at hand has ended, and then, at most `wait`, for the next one of that path.
+    fn next<'a>(
+        &self,
+        consumer: OriginConsumer,
+        wait: Duration,
+        reordered: &'a Reordered,
+    ) -> impl Future<Output = Result<Found, Refusal>> + use<'a> {
+        let agreed = self.lanes.iter().map(|lane| lane.payload().clone()).collect::<Vec<_>>();
+        let (broadcast, path) = (self.broadcast.clone(), self.path.clone());
+        async move {
+            // Until then the directory would give the same one.
+            if tokio::time::timeout(wait, broadcast.closed()).await.is_err() {
+                return Err(over());
             }
-        };
-        let (newest, lanes) = match tokio::time::timeout(wait.max(SUBSCRIBE_LIMIT), fitting).await {
-            Ok(chosen) => chosen?,
-            Err(_) => return Err(Refusal::new(StatusCode::NOT_FOUND, "the broadcast has no tracks yet")),
-        };
-        let path = path.clone();
-        Ok(Self { path, broadcast, catalog: reader, newest, lanes, clock: Clock::default() })
+            drop(broadcast);
+            find(&consumer, &path, wait, |epoch| Formats::agreed(agreed, reordered.of(epoch))).await
+        }
+    }
+
+    /// Goes on with another broadcast in the same streams.
+    async fn resume(&mut self, found: Found, live: &Live) {
+        let Found { broadcast, catalog, newest, choices } = found;
+        (self.broadcast, self.catalog, self.newest) = (broadcast, catalog, newest);
+        for lane in &mut self.lanes {
+            let number = lane.payload().number;
+            if let Some(choice) = choices.iter().find(|choice| choice.payload.number == number) {
+                lane.switch(&self.newest, choice);
+            }
+        }
+        self.clock.restart();
+        self.begin(live).await;
     }
 
     /// What the answer is about.
@@ -126,6 +152,7 @@ impl Player {
                 warn!(path = %self.path, track = lane.track(), %error, "not played");
             }
         }
+        self.edge = self.lanes.iter().map(Lane::edge).max().unwrap_or_default();
     }
 
     /// Ready when there is something for [`Player::advance`] to do.
@@ -153,7 +180,7 @@ impl Player {
                 link.skips.fetch_add(1, Relaxed);
                 debug!(path = %self.path, behind_ms = behind.as_millis(), "WHEP player skips to a newer group");
             }
-            sent |= lane.send(peer, &mut self.clock);
+            sent |= lane.send(peer, &mut self.clock, self.edge);
         }
         if sent {
             peer.flush();
@@ -201,14 +228,48 @@ fn over() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "the broadcast has ended")
 }
 
-/// Waits for a broadcast and subscribes to its catalog.
+/// Waits for a broadcast, at most `wait`, and for a catalog that has something in the formats for its epoch.
 async fn find(
-    session: &Session,
+    consumer: &OriginConsumer,
+    path: &Path,
+    wait: Duration,
+    formats: impl FnOnce(u64) -> Formats,
+) -> Result<Found, Refusal> {
+    let (broadcast, mut catalog) = subscribe(consumer, path, wait).await?;
+    let formats = formats(broadcast.info().epoch());
+    let fitting = async {
+        let mut last = None;
+        loop {
+            poll_fn(|cx| if catalog.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            match catalog.take() {
+                Some(Ok(catalog)) => match formats.choose(&catalog) {
+                    Ok(choices) => return Ok((catalog, choices)),
+                    Err(refusal) => last = Some(refusal),
+                },
+                Some(Err(error)) => warn!(%path, %error, "a catalog that cannot be read"),
+                None if catalog.is_ended() => return Err(last.unwrap_or_else(over)),
+                None => {}
+            }
+            if let Some(refusal) = last.take_if(|refusal| refusal.status() == StatusCode::NOT_ACCEPTABLE) {
+                return Err(refusal);
+            }
+        }
+    };
+    let (newest, choices) = match tokio::time::timeout(wait.max(SUBSCRIBE_LIMIT), fitting).await {
+        Ok(chosen) => chosen?,
+        Err(_) => return Err(Refusal::new(StatusCode::NOT_FOUND, "the broadcast has no tracks yet")),
+    };
+    Ok(Found { broadcast, catalog, newest, choices })
+}
+
+/// Waits for a broadcast and subscribes to its catalog.
+async fn subscribe(
+    consumer: &OriginConsumer,
     path: &Path,
     wait: Duration,
 ) -> Result<(BroadcastConsumer, CatalogReader), Refusal> {
     let denied = |reason, detail: String| Refusal::from(Denied { reason, detail });
-    let broadcast = match tokio::time::timeout(wait, session.consumer().wait(path)).await {
+    let broadcast = match tokio::time::timeout(wait, consumer.wait(path)).await {
         Ok(Ok(broadcast)) => broadcast,
         Ok(Err(error)) => return Err(denied(DenyReason::Forbidden, error.to_string())),
         Err(_) => return Err(denied(DenyReason::NotFound, "nobody publishes this".to_owned())),
@@ -220,91 +281,6 @@ async fn find(
         Ok(Err(error)) => Err(denied(DenyReason::NotFound, format!("no catalog: {error}"))),
         Err(_) => Err(denied(DenyReason::Unavailable, "no catalog".to_owned())),
     }
-}
-
-/// What a player can receive.
-struct Formats {
-    payloads: Vec<Payload>,
-    formats: Vec<Format>,
-    video: bool,
-    audio: bool,
-    /// Tracks that were seen to have B-frames.
-    reordered: Vec<String>,
-}
-
-impl Formats {
-    fn new(offer: &Offer, reordered: Vec<String>) -> Self {
-        let sections = || offer.sections().iter().filter(|s| s.is_media() && s.direction.receives());
-        let payloads: Vec<Payload> = sections().flat_map(|section| section.payloads.clone()).collect();
-        let formats = payloads.iter().map(|payload| payload.format.clone()).collect();
-        let has = |video| payloads.iter().any(|payload: &Payload| payload.format.codec().is_video() == video);
-        Self { video: has(true), audio: has(false), formats, reordered, payloads }
-    }
-
-    /// The best picture and the first sound of a broadcast.
-    fn choose(&self, catalog: &Catalog) -> Result<Vec<Lane>, Refusal> {
-        let choices = choose(catalog, &self.formats);
-        let lane = |carried: &Carried| {
-            Lane::new(catalog, &carried.track, self.payloads.get(carried.format)?.clone())
-        };
-        let mut videos = choices.video.iter().filter(|_| self.video);
-        let video = videos.find(|carried| !self.is_reordered(&carried.track)).and_then(lane);
-        let video = video.or_else(|| self.beyond(catalog, &choices));
-        if video.is_none()
-            && self.video
-            && catalog.video.renditions.keys().any(|track| self.is_reordered(track))
-        {
-            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, B_FRAMES));
-        }
-        let audio = choices.audio.first().filter(|_| self.audio).and_then(lane);
-        let audio = audio.or_else(|| self.transcoded(catalog));
-        let lanes: Vec<Lane> = [video, audio].into_iter().flatten().collect();
-        if !lanes.is_empty() {
-            return Ok(lanes);
-        }
-        match refused(&choices) {
-            Some(detail) => Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, detail)),
-            None => Err(Refusal::new(StatusCode::NOT_FOUND, "the broadcast has no tracks yet")),
-        }
-    }
-}
-
-impl Formats {
-    /// A picture in H.264 of a profile that was not offered. Browsers offer what they encode, and decode High under any of
-    /// it; those that cannot show nothing, which they would without it, too.
-    fn beyond(&self, catalog: &Catalog, choices: &Choices) -> Option<Lane> {
-        let fragments = |payload: &&Payload| {
-            let format = &payload.format;
-            format.codec() == Codec::H264 && format.parameter("packetization-mode") == Some("1")
-        };
-        let payload = self.payloads.iter().find(fragments)?;
-        let is_avc = |codec: &str| codec.starts_with("avc1") || codec.starts_with("avc3");
-        let mut refused = choices.refused.iter();
-        let track = refused.find(|track| {
-            let profile = track.reason == Unfit::ProfileNotOffered && is_avc(&track.codec);
-            profile && !self.is_reordered(&track.track)
-        })?;
-        Lane::new(catalog, &track.track, payload.clone())
-    }
-
-    fn is_reordered(&self, track: &str) -> bool {
-        self.reordered.iter().any(|known| known == track)
-    }
-
-    /// The first AAC of a broadcast, which is made Opus for those who can receive that.
-    fn transcoded(&self, catalog: &Catalog) -> Option<Lane> {
-        let payload = self.payloads.iter().find(|payload| payload.format.codec() == Codec::Opus)?;
-        let aac = catalog.audio.renditions.iter().find(|(_, audio)| audio.codec.starts_with("mp4a.40."));
-        let (track, audio) = aac?;
-        Some(Lane::transcoded(track, audio.description.clone()?, payload.clone()))
-    }
-}
-
-/// Why nothing can be sent.
-fn refused(choices: &Choices) -> Option<String> {
-    let reasons: Vec<String> =
-        choices.refused.iter().map(|refused| format!("{}: {}", refused.codec, refused.reason)).collect();
-    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// Plays until the session or the broadcast is over.
@@ -353,8 +329,45 @@ async fn forward(live: &mut Live, player: &mut Player) -> End {
             warn!(path = %player.path, "{B_FRAMES}");
             return End::Unplayable;
         }
-        if player.is_over() {
-            return End::Finished;
+        if player.is_over()
+            && let Err(end) = again(live, player).await
+        {
+            return end;
         }
+    }
+}
+
+/// Waits for the publisher to come back, and goes on.
+async fn again(live: &mut Live, player: &mut Player) -> Result<(), End> {
+    player.lanes.iter_mut().for_each(Lane::rest);
+    let (peer, shared) = (Arc::clone(&live.peer), Arc::clone(&live.shared));
+    let (consumer, mut heard) = (live.session.consumer(), VecDeque::new());
+    let found = {
+        let mut next = pin!(player.next(consumer, shared.config.play_wait, &shared.reordered));
+        loop {
+            tokio::select! {
+                biased;
+                notice = live.notice() => match notice {
+                    Notice::Connected => {}
+                    Notice::Over(end) => return Err(end),
+                },
+                found = &mut next => break found,
+                // Nothing can be done about what a player says meanwhile.
+                () = peer.receive(&mut heard) => heard.clear(),
+            }
+        }
+    };
+    match found {
+        Ok(found) => {
+            info!(path = %player.path, session = %live.session.id(), "WHEP player goes on");
+            player.resume(found, live).await;
+            Ok(())
+        }
+        Err(refusal) if refusal.status() == StatusCode::NOT_ACCEPTABLE => {
+            let detail = refusal.detail();
+            warn!(path = %player.path, session = %live.session.id(), detail, "WHEP player cannot go on");
+            Err(End::Unplayable)
+        }
+        Err(_) => Err(End::Finished),
     }
 }

@@ -109,6 +109,27 @@ impl Exporter {
         }
     }
 
+    /// Goes on with another track of the same coding, from its next keyframe: sequence numbers and picture numbers run on,
+    /// so that a receiver sees one stream. False when RTP has no form for the track, or it is of another coding.
+    pub fn switch(&mut self, catalog: &Catalog, track: &str) -> bool {
+        match find(catalog, track) {
+            Some((codec, video)) if codec == self.codec => {
+                self.restart();
+                (self.track, self.video) = (Some(track.to_owned()), video);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes on with other frames of the same coding, which have all parameters in band; otherwise as
+    /// [`switch`](Self::switch).
+    pub fn restart(&mut self) {
+        (self.track, self.video) = (None, None);
+        self.joined = !self.codec.is_video();
+        (self.newest, self.observed, self.declared) = (None, false, None);
+    }
+
     /// The coding of the packets.
     pub fn codec(&self) -> Codec {
         self.codec

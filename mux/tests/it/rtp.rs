@@ -174,6 +174,27 @@ fn catalogs_decide_what_can_be_exported() {
     assert_eq!(exporter.timestamp_of(Timestamp::from_micros(2_000_000)), 180_000);
 }
 
+/// Another publisher, or another rendition, is the same stream to a receiver.
+#[test]
+fn another_track_goes_on_where_the_last_one_ended() {
+    let text = br#"{"video":{"renditions":{"a":{"codec":"vp8"},"b":{"codec":"vp8"},"c":{"codec":"vp09.00.31.08"}}}}"#;
+    let catalog = Catalog::from_json(text).unwrap();
+    let config = ExportConfig { sequence: u16::MAX, ..ExportConfig::default() };
+    let mut exporter = Exporter::new(&catalog, "a", config).unwrap();
+    let frame = Bytes::from_static(b"\0\x10\x02\0\x9d\x01\x2a");
+    let push = |exporter: &mut Exporter, micros, keyframe| {
+        exporter.push(Timestamp::from_micros(micros), keyframe, &frame);
+        exporter.poll().map(|packet| (packet.sequence, packet.payload[2..4].to_vec()))
+    };
+    assert_eq!(push(&mut exporter, 3_000_000, true), Some((u16::MAX, vec![0x80, 0])));
+    assert!(!exporter.switch(&catalog, "c") && !exporter.switch(&catalog, "d"));
+    assert_eq!(push(&mut exporter, 3_100_000, false), Some((0, vec![0x80, 1])));
+    assert!(exporter.switch(&catalog, "b"));
+    assert_eq!(push(&mut exporter, 500_000, false), None, "it begins with a keyframe");
+    assert_eq!(push(&mut exporter, 600_000, true), Some((1, vec![0x80, 2])));
+    assert_eq!(exporter.reordering(), Reordering::None, "what lies before the switch does not count");
+}
+
 /// H.264 packets from units: sequence number, picture, unit, marker.
 fn unit(sequence: u16, picture: u32, payload: Vec<u8>, marker: bool) -> Packet {
     Packet { ssrc: 7, sequence, timestamp: picture * 3000, marker, payload: payload.into() }

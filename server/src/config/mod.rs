@@ -114,6 +114,10 @@ pub(crate) struct Webrtc {
     pub(crate) hosts: Vec<String>,
     /// STUN and TURN servers for clients.
     pub(crate) ice_servers: Vec<IceServer>,
+    /// How long an offer to watch waits for its broadcast.
+    pub(crate) offer_wait: Duration,
+    /// How long a player waits for its publisher to come back.
+    pub(crate) play_wait: Duration,
 }
 
 /// A STUN or TURN server.

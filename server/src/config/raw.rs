@@ -246,6 +246,22 @@ pub(crate) struct Webrtc {
         hide_env_values = true
     )]
     pub(crate) ice_server: Option<Vec<Hidden>>,
+    /// How long an offer to watch waits for a broadcast that nobody publishes yet, before it is refused; `0s` does not wait. At most 1 h. Default: `2s`.
+    #[arg(
+        id = "webrtc.offer-wait",
+        long = "webrtc-offer-wait",
+        env = "MOQGATE_WEBRTC_OFFER_WAIT",
+        value_name = "TIME"
+    )]
+    pub(crate) offer_wait: Option<Span>,
+    /// How long a player whose publisher left waits for the next one; `0s` does not wait. At most 1 h. Default: `10s`.
+    #[arg(
+        id = "webrtc.play-wait",
+        long = "webrtc-play-wait",
+        env = "MOQGATE_WEBRTC_PLAY_WAIT",
+        value_name = "TIME"
+    )]
+    pub(crate) play_wait: Option<Span>,
 }
 
 /// `[usage]`
@@ -414,7 +430,7 @@ impl RawAdmin {
 
 impl Webrtc {
     fn or(self, other: Self) -> Self {
-        first_said!(self, other, listen, host, ice_server)
+        first_said!(self, other, listen, host, ice_server, offer_wait, play_wait)
     }
 }
 

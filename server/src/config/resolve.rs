@@ -32,6 +32,8 @@ const SRT_LATENCY: Duration = Duration::from_millis(120);
 const SRT_LATENCY_MAX: Duration = Duration::from_secs(60);
 /// An encoder needs some seconds to start.
 const PLAY_WAIT: Duration = Duration::from_secs(10);
+/// Browsers that are refused ask again, and a request is not held for long.
+const OFFER_WAIT: Duration = Duration::from_secs(2);
 /// A player that waits holds a connection.
 const PLAY_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What libsrt accepts as a passphrase, in bytes.
@@ -167,7 +169,7 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
     if latency > SRT_LATENCY_MAX {
         return Err(ConfigError::value("srt.latency", "must be at most 60 s"));
     }
-    let play_wait = play_wait("srt.play-wait", raw.play_wait)?;
+    let play_wait = wait("srt.play-wait", raw.play_wait, PLAY_WAIT)?;
     let passphrase = raw.passphrase.map(|Hidden(secret)| secret);
     if passphrase.as_ref().is_some_and(|secret| !SRT_PASSPHRASE_BYTES.contains(&secret.expose().len())) {
         return Err(ConfigError::value("srt.passphrase", "must have 10 to 79 bytes"));
@@ -178,12 +180,12 @@ fn srt(raw: raw::Srt) -> Result<Option<Srt>, ConfigError> {
 }
 
 fn rtmp(raw: &raw::Rtmp) -> Result<Option<Rtmp>, ConfigError> {
-    let play_wait = play_wait("rtmp.play-wait", raw.play_wait)?;
+    let play_wait = wait("rtmp.play-wait", raw.play_wait, PLAY_WAIT)?;
     Ok(listen(raw.listen, RTMP_PORT).address().map(|listen| Rtmp { listen, play_wait }))
 }
 
-fn play_wait(key: &'static str, said: Option<Span>) -> Result<Duration, ConfigError> {
-    match said.map_or(PLAY_WAIT, |Span(wait)| wait) {
+fn wait(key: &'static str, said: Option<Span>, default: Duration) -> Result<Duration, ConfigError> {
+    match said.map_or(default, |Span(wait)| wait) {
         wait if wait > PLAY_WAIT_MAX => Err(ConfigError::value(key, "must be at most 1 h")),
         wait => Ok(wait),
     }
@@ -204,8 +206,10 @@ fn webrtc(raw: raw::Webrtc) -> Result<Option<Webrtc>, ConfigError> {
     if hosts.iter().any(|host| host.is_empty() || host.contains(['/', ' '])) {
         return Err(ConfigError::value("webrtc.host", "must be an address or a name, without a port"));
     }
+    let offer_wait = wait("webrtc.offer-wait", raw.offer_wait, OFFER_WAIT)?;
+    let play_wait = wait("webrtc.play-wait", raw.play_wait, PLAY_WAIT)?;
     let listen = listen(raw.listen, WEBRTC_PORT).address();
-    Ok(listen.map(|listen| Webrtc { listen, hosts, ice_servers }))
+    Ok(listen.map(|listen| Webrtc { listen, hosts, ice_servers, offer_wait, play_wait }))
 }
 
 /// `stun:host:port`, or `turn:user:password@host:port?transport=udp`.
@@ -339,6 +343,8 @@ mod tests {
             (&["--srt-latency", "61s"], "srt.latency"),
             (&["--srt-play-wait", "61m"], "srt.play-wait"),
             (&["--rtmp-play-wait", "61m"], "rtmp.play-wait"),
+            (&["--webrtc-offer-wait", "61m"], "webrtc.offer-wait"),
+            (&["--webrtc-play-wait", "61m"], "webrtc.play-wait"),
             (&["--srt-default-path", "/"], "srt.default-path"),
             (&["--relay", "relay.example.com"], "relay.url"),
             (&["--relay", "https://"], "relay.url"),

@@ -12,6 +12,7 @@ use moqgate_mux::play::{Bounds, Reader};
 use moqgate_mux::rtp::{Codec, ExportConfig, Exporter, Reordering};
 
 use super::SUBSCRIBE_LIMIT;
+use super::choice::Choice;
 use super::clock::Clock;
 use crate::engine::{Peer, Report, Sending, ntp};
 use crate::sdp::Payload;
@@ -22,13 +23,27 @@ use crate::transcode::Job;
 const BOUNDS: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
 /// How much faster than live the time before the live edge passes.
 const HURRY: u64 = 64;
+/// What lies at least between two frames of different tracks: a tick of the coarsest clock.
+const STEP_MIN: Duration = Duration::from_millis(1);
 
-/// A track, its exporter and the source that its packets have.
+/// One stream of packets to a player, and the track that it is made of.
 pub(super) struct Lane {
-    track: String,
     payload: Payload,
-    config: ExportConfig,
+    ssrc: u32,
     exporter: Exporter,
+    source: Source,
+    /// When the newest frame is shown that was sent.
+    newest: Timestamp,
+    /// What was sent by an earlier source ends here.
+    floor: Timestamp,
+    packets: u32,
+    bytes: u32,
+}
+
+/// A track, and how it is read.
+#[derive(Default)]
+struct Source {
+    track: String,
     reader: Option<Reader>,
     /// The newest frame when the player began; what is older is shown in a hurry.
     edge: Timestamp,
@@ -37,88 +52,114 @@ pub(super) struct Lane {
     aac: Option<Bytes>,
     /// Keeps that going.
     job: Option<Arc<Job>>,
-    packets: u32,
-    bytes: u32,
+}
+
+impl Source {
+    fn of(choice: &Choice) -> Self {
+        Self { track: choice.track.clone(), aac: choice.aac.clone(), ..Self::default() }
+    }
 }
 
 impl Lane {
-    /// A lane for `track`. `None` when RTP has no form for it.
-    pub(super) fn new(catalog: &Catalog, track: &str, payload: Payload) -> Option<Self> {
+    /// A lane for a track. `None` when RTP has no form for it.
+    pub(super) fn new(catalog: &Catalog, choice: &Choice) -> Option<Self> {
         let config = export_config();
-        let exporter = Exporter::new(catalog, track, config.clone())?;
-        Some(Self::with(track, payload, config, exporter))
-    }
-
-    /// A lane for an AAC track with this AudioSpecificConfig, which is sent as Opus.
-    pub(super) fn transcoded(track: &str, aac: Bytes, payload: Payload) -> Self {
-        let config = export_config();
-        let exporter = Exporter::with_codec(Codec::Opus, config.clone());
-        Self { aac: Some(aac), ..Self::with(track, payload, config, exporter) }
-    }
-
-    fn with(track: &str, payload: Payload, config: ExportConfig, exporter: Exporter) -> Self {
-        Self {
-            track: track.to_owned(),
-            payload,
-            config,
+        let ssrc = config.ssrc;
+        let exporter = match &choice.aac {
+            Some(_) => Exporter::with_codec(Codec::Opus, config),
+            None => Exporter::new(catalog, &choice.track, config)?,
+        };
+        Some(Self {
+            payload: choice.payload.clone(),
+            ssrc,
             exporter,
-            reader: None,
-            edge: Timestamp::ZERO,
-            gone: false,
-            aac: None,
-            job: None,
+            source: Source::of(choice),
+            newest: Timestamp::ZERO,
+            floor: Timestamp::ZERO,
             packets: 0,
             bytes: 0,
+        })
+    }
+
+    /// Nothing is read any more.
+    pub(super) fn rest(&mut self) {
+        self.source = Source { gone: true, ..Source::default() };
+    }
+
+    /// Goes on with another track in the same stream of packets, after [`Lane::begin`]. Whether that is possible.
+    pub(super) fn switch(&mut self, catalog: &Catalog, choice: &Choice) -> bool {
+        match &choice.aac {
+            Some(_) => self.exporter.restart(),
+            None if self.exporter.switch(catalog, &choice.track) => {}
+            None => return false,
         }
+        self.floor = self.newest.checked_add(STEP_MIN).unwrap_or(self.newest);
+        self.source = Source::of(choice);
+        true
     }
 
     pub(super) fn track(&self) -> &str {
-        &self.track
+        &self.source.track
+    }
+
+    pub(super) fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// The newest frame when the player began with the track.
+    pub(super) fn edge(&self) -> Timestamp {
+        self.source.edge
     }
 
     pub(super) fn ssrc(&self) -> u32 {
-        self.config.ssrc
+        self.ssrc
     }
 
     pub(super) fn sending(&self) -> Sending {
-        Sending { payload: self.payload.clone(), ssrc: self.config.ssrc }
+        Sending { payload: self.payload.clone(), ssrc: self.ssrc }
     }
 
-    /// Subscribes at the live end.
+    /// Subscribes at the live end. Nothing is to be done for a lane that rests.
     pub(super) async fn begin(&mut self, live: &Live, broadcast: &BroadcastConsumer) -> Result<(), String> {
-        let track = match &self.aac {
-            Some(aac) => {
-                let (shared, path, epoch) = (&live.shared, broadcast.info().path(), broadcast.info().epoch());
-                let job = shared.transcodes.get(shared, path, epoch, &self.track, aac).await;
-                let job = job.inspect_err(|_| self.gone = true)?;
-                live.link.transcoded.store(1, Relaxed);
-                let track = broadcast.subscribe_derived(&job.track, Subscription::default());
-                self.job = Some(job);
-                track
-            }
-            None => self.subscribe(broadcast).await?,
-        };
-        self.edge = track.newest_timestamp().unwrap_or_default();
+        if self.source.gone {
+            return Ok(());
+        }
+        let track = self.subscribe(live, broadcast).await.inspect_err(|_| self.source.gone = true)?;
+        self.source.edge = track.newest_timestamp().unwrap_or_default();
         let video = self.payload.format.codec().is_video();
-        let name = self.track.clone();
-        self.reader = Some(Reader::new(name, video, 0, Timestamp::ZERO, BOUNDS, Instant::now, track));
+        let name = self.source.track.clone();
+        let reader = Reader::new(name, video, 0, Timestamp::ZERO, BOUNDS, Instant::now, track);
+        self.source.reader = Some(reader);
         Ok(())
     }
 
-    async fn subscribe(&mut self, broadcast: &BroadcastConsumer) -> Result<TrackConsumer, String> {
-        let track = broadcast.subscribe(&self.track, Subscription::default());
+    async fn subscribe(
+        &mut self,
+        live: &Live,
+        broadcast: &BroadcastConsumer,
+    ) -> Result<TrackConsumer, String> {
+        let Source { track, aac, job, .. } = &mut self.source;
+        if let Some(aac) = aac {
+            let (shared, path, epoch) = (&live.shared, broadcast.info().path(), broadcast.info().epoch());
+            let making = shared.transcodes.get(shared, path, epoch, track, aac).await?;
+            live.link.transcoded.store(1, Relaxed);
+            let made = broadcast.subscribe_derived(&making.track, Subscription::default());
+            *job = Some(making);
+            return Ok(made);
+        }
+        let track = broadcast.subscribe(track, Subscription::default());
         let track = tokio::time::timeout(SUBSCRIBE_LIMIT, track).await.unwrap_or(Err(TrackError::Unroutable));
-        track.inspect_err(|_| self.gone = true).map_err(|error| error.to_string())
+        track.map_err(|error| error.to_string())
     }
 
     /// Takes frames out of the model. Whether there are more than before, or the end was found.
     pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> bool {
-        self.reader.as_mut().is_some_and(|reader| !reader.is_over() && reader.fill(i64::MAX, cx))
+        self.source.reader.as_mut().is_some_and(|reader| !reader.is_over() && reader.fill(i64::MAX, cx))
     }
 
     /// Goes on with a newer group when the player is further behind than `max`. By how much it was.
     pub(super) fn skip(&mut self, max: Duration) -> Option<Duration> {
-        let reader = self.reader.as_mut()?;
+        let reader = self.source.reader.as_mut()?;
         let behind = Duration::from_micros(reader.backlog().max(0).unsigned_abs());
         if behind <= max || !reader.is_behind() {
             return None;
@@ -127,13 +168,15 @@ impl Lane {
         Some(behind)
     }
 
-    /// Sends what was taken. Whether that was anything.
-    pub(super) fn send(&mut self, peer: &Peer, clock: &mut Clock) -> bool {
-        let Some(reader) = &mut self.reader else { return false };
+    /// Sends what was taken. `edge` is the newest time of the broadcast when the player began with it. Whether that was
+    /// anything.
+    pub(super) fn send(&mut self, peer: &Peer, clock: &mut Clock, edge: Timestamp) -> bool {
+        let Some(reader) = &mut self.source.reader else { return false };
         let mut sent = false;
         while let Some(frame) = reader.pop() {
-            let time = hurried(frame.pts, self.edge);
-            clock.saw(time, SystemTime::now());
+            let time = clock.place(hurried(frame.pts, self.source.edge), edge, SystemTime::now());
+            let time = time.max(self.floor);
+            self.newest = self.newest.max(time);
             self.exporter.push(time, frame.keyframe, &frame.payload);
             if reordered(&self.exporter) {
                 return sent;
@@ -141,7 +184,6 @@ impl Lane {
             while let Some(packet) = self.exporter.poll() {
                 self.packets = self.packets.wrapping_add(1);
                 self.bytes = self.bytes.wrapping_add(packet.payload.len() as u32);
-                self.config.sequence = packet.sequence.wrapping_add(1);
                 peer.send(packet, self.payload.number);
                 sent = true;
             }
@@ -149,34 +191,23 @@ impl Lane {
         sent
     }
 
-    /// There is a new catalog. A track that is something else now ends here: what was negotiated does not fit it.
+    /// There is a new catalog. A track that is something else now ends here.
     pub(super) fn update(&mut self, catalog: &Catalog) {
-        if let Some(aac) = &self.aac {
-            let same = catalog
-                .audio
-                .renditions
-                .get(&self.track)
-                .is_some_and(|audio| audio.description.as_ref() == Some(aac));
-            if !same {
-                (self.reader, self.job, self.gone) = (None, None, true);
+        let same = match &self.source.aac {
+            Some(aac) => {
+                let audio = catalog.audio.renditions.get(&self.source.track);
+                audio.is_some_and(|audio| audio.description.as_ref() == Some(aac))
             }
-            return;
-        }
-        if self.exporter.update(catalog) {
-            return;
-        }
-        match Exporter::new(catalog, &self.track, self.config.clone()) {
-            Some(exporter) if exporter.codec() == self.exporter.codec() => self.exporter = exporter,
-            _ => {
-                self.reader = None;
-                self.gone = true;
-            }
+            None => self.exporter.update(catalog),
+        };
+        if !same {
+            self.rest();
         }
     }
 
     /// The player lost what it needs to go on.
     pub(super) fn request_keyframe(&self) {
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = &self.source.reader {
             reader.request_keyframe();
         }
     }
@@ -185,7 +216,7 @@ impl Lane {
     pub(super) fn report(&self, clock: &Clock, now: SystemTime) -> Option<Report> {
         let time = clock.at(now)?;
         (self.packets > 0).then(|| Report {
-            ssrc: self.config.ssrc,
+            ssrc: self.ssrc,
             ntp: ntp(now),
             rtp: self.exporter.timestamp_of(time),
             packets: self.packets,
@@ -200,7 +231,7 @@ impl Lane {
 
     /// Nothing more will be sent.
     pub(super) fn is_over(&self) -> bool {
-        self.gone || self.reader.as_ref().is_some_and(Reader::is_over)
+        self.source.gone || self.source.reader.as_ref().is_some_and(Reader::is_over)
     }
 }
 

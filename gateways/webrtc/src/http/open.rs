@@ -80,7 +80,7 @@ pub(super) async fn whep(
     let opening = async {
         let entered =
             enter(&shared, Direction::Subscribe, client, &path, query.as_deref(), &headers, body).await?;
-        let wait = shared.config.play_wait;
+        let wait = shared.config.offer_wait;
         let player =
             Player::open(&entered.session, &entered.path, &entered.offer, wait, &shared.reordered).await?;
         let (live, response) = answer(&shared, Kind::Whep, entered, &player.sending()).await?;

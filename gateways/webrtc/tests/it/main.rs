@@ -4,4 +4,6 @@
 
 mod hostile;
 mod http;
+mod play;
 mod rig;
+mod viewer;
