@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::gateway::Gateway;
+use crate::process::{self, Process};
 use crate::{http, tools, wait};
 
 /// No quiet downloads, no graphics card, and nothing that would keep it from QUIC.
@@ -38,6 +39,8 @@ const CAMERA: [&str; 3] = [
 pub struct Page {
     driver: SocketAddr,
     session: String,
+    /// The browser's process.
+    browser: u32,
     _process: Process,
     _profile: TempDir,
     server: Option<Server>,
@@ -51,8 +54,23 @@ impl Page {
     /// When the browser does not start or the page does not load.
     #[must_use]
     pub fn open(script: &'static str, query: &str) -> Self {
+        Self::open_with(script, query, &[])
+    }
+
+    /// Opens `studio`, the page that publishes and watches, in a browser with a camera and a microphone that are made up.
+    ///
+    /// # Panics
+    ///
+    /// When the browser does not start or the page does not load.
+    #[must_use]
+    pub fn studio(gateway: &Gateway, broadcast: &str) -> Self {
+        let query = format!("http={}&url={}&name={broadcast}", gateway.http(), gateway.moq_url());
+        Self::open_with("studio", &query, &CAMERA)
+    }
+
+    fn open_with(script: &'static str, query: &str, more: &[&str]) -> Self {
         let server = Server::start(script);
-        let page = Self::start(Some(server), &[]);
+        let page = Self::start(Some(server), more);
         let url = page.server.as_ref().map(|server| format!("http://{}/?{query}", server.address));
         page.command("url", &json!({ "url": url }));
         page
@@ -85,7 +103,9 @@ impl Page {
         let capabilities = json!({ "capabilities": { "alwaysMatch": wanted } });
         let answer = drive(driver, "POST", "/session", Some(&capabilities));
         let session = answer["sessionId"].as_str().expect("a session").to_owned();
-        Self { driver, session, _process: process, _profile: profile, server }
+        let browser = answer["capabilities"]["goog:processID"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let browser = browser.expect("the browser's process id");
+        Self { driver, session, browser, _process: process, _profile: profile, server }
     }
 
     /// Runs a script in the page and gives what it returns.
@@ -107,6 +127,21 @@ impl Page {
     pub fn run_async(&self, body: &str) -> Value {
         let script = format!("const done = arguments[0]; {body}");
         self.command("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits for what the promise of `expression` gives.
+    ///
+    /// # Panics
+    ///
+    /// When it is rejected.
+    #[track_caller]
+    pub fn settle(&self, expression: &str) -> Value {
+        let body = format!(
+            "({expression}).then((value) => done([value ?? null, null]), (error) => done([null, String(error)]))"
+        );
+        let mut settled = self.run_async(&body);
+        assert_eq!(settled[1], Value::Null, "the page's {expression}; {}", self.console());
+        settled[0].take()
     }
 
     /// Waits until the expression is neither null, undefined, false nor zero; gives it.
@@ -132,6 +167,22 @@ impl Page {
         let log = self.command("se/log", &json!({ "type": "browser" }));
         let lines = log.as_array().into_iter().flatten();
         lines.map(|line| format!("{}\n", line["message"].as_str().unwrap_or_default())).collect()
+    }
+
+    /// Ends the browser and all of its processes with SIGKILL, so that none says goodbye to anybody.
+    ///
+    /// # Panics
+    ///
+    /// When the `kill` program is missing.
+    pub fn kill(self) {
+        let mut family = vec![self.browser];
+        for at in 0.. {
+            let Some(parent) = family.get(at).copied() else { break };
+            family.extend(process::children(parent));
+        }
+        let ids = family.iter().map(u32::to_string);
+        // One that has gone by itself meanwhile is as good.
+        let _ = Command::new("kill").arg("-KILL").args(ids).status().expect("kill runs");
     }
 
     fn command(&self, name: &str, body: &Value) -> Value {

@@ -5,6 +5,7 @@
 //! before. Nothing sleeps to let something happen; [`wait::until`] asks again until it is so or the deadline passes.
 //! Nothing here shares code with the gateway: what it claims is compared with what others see.
 
+pub mod aiortc;
 pub mod browser;
 pub mod fixture;
 pub mod gateway;

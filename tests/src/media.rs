@@ -49,6 +49,26 @@ pub fn push_forever_rtmp(clip: &Path, url: &str) -> Process {
     Process::start("ffmpeg push RTMP", command.args(["-f", "flv", url]))
 }
 
+/// Pushes the clip over WHIP, in real time. Only the newer ffmpeg has the muxer.
+#[must_use]
+pub fn push_whip(clip: &Path, url: &str) -> Process {
+    let mut command = Command::new(tools::program(tools::NEWER_FFMPEG));
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-re", "-i"]).arg(clip);
+    Process::start("ffmpeg push WHIP", command.args(["-map", "0", "-c", "copy", "-f", "whip", url]))
+}
+
+/// Writes the clip with its picture as it is and its sound as Opus to `out`.
+///
+/// # Panics
+///
+/// When ffmpeg fails.
+pub fn with_opus(clip: &Path, out: &Path) {
+    let mut command = ffmpeg();
+    command.arg("-i").arg(clip).args(["-map", "0:v", "-map", "0:a", "-c:v", "copy", "-c:a", "libopus"]);
+    command.args(["-b:a", "64k", "-ac", "2", "-f", "mpegts"]).arg(out);
+    assert!(command.status().is_ok_and(|status| status.success()), "ffmpeg makes Opus of the sound");
+}
+
 /// Plays `url` and throws away what comes.
 #[must_use]
 pub fn play(url: &str) -> Process {

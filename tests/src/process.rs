@@ -185,6 +185,20 @@ impl Drop for Process {
     }
 }
 
+/// The processes that `parent` has started and that are there still.
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok());
+    // The name in brackets may hold anything; behind it come the state and the parent.
+    let is_child = |id: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        fields.split_whitespace().nth(1).and_then(|field| field.parse().ok()) == Some(parent)
+    };
+    ids.filter(is_child).collect()
+}
+
 /// The same command under `setpriv --pdeathsig`, where that exists, so that a test that is killed leaves nothing behind.
 fn with_parent(command: &Command) -> Command {
     let Some(setpriv) = tools::find("setpriv") else {
@@ -240,6 +254,12 @@ mod tests {
         assert!(Path::new(&format!("/proc/{id}")).exists());
         drop(process);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[test]
+    fn children_are_found_by_their_parent() {
+        let process = Process::start("cat", &mut Command::new("cat"));
+        assert!(children(std::process::id()).contains(&process.id()));
     }
 
     #[test]

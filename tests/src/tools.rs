@@ -21,11 +21,16 @@ pub fn tools_dir() -> PathBuf {
 /// The ffmpeg of the Python package `imageio-ffmpeg`, which has a name of its own for each version.
 pub const NEWER_FFMPEG: &str = "imageio-ffmpeg";
 
+/// The Python that has the package `aiortc`.
+pub const AIORTC: &str = "aiortc";
+
 /// A program on the search path, or among the released peers.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
-    if name == NEWER_FFMPEG {
-        return newer_ffmpeg();
+    match name {
+        NEWER_FFMPEG => return newer_ffmpeg(),
+        AIORTC => return python_with("aiortc"),
+        _ => {}
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(tools_dir().join("peers/bin"))
@@ -34,9 +39,18 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// The folders of a Python package: one for each version of Python.
+fn package(name: &str) -> impl Iterator<Item = PathBuf> {
+    let versions = std::fs::read_dir(tools_dir().join("python/lib")).into_iter().flatten().flatten();
+    versions.map(move |version| version.path().join("site-packages").join(name))
+}
+
+fn python_with(name: &str) -> Option<PathBuf> {
+    package(name).any(|folder| folder.is_dir()).then(|| tools_dir().join("python/bin/python"))
+}
+
 fn newer_ffmpeg() -> Option<PathBuf> {
-    let versions = std::fs::read_dir(tools_dir().join("python/lib")).ok()?.flatten();
-    let binaries = versions.map(|version| version.path().join("site-packages/imageio_ffmpeg/binaries"));
+    let binaries = package("imageio_ffmpeg").map(|folder| folder.join("binaries"));
     let mut files = binaries.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
     files.find(|file| file.file_name().to_string_lossy().starts_with("ffmpeg-")).map(|file| file.path())
 }

@@ -25,6 +25,7 @@ mod tokens;
 mod usage;
 mod webhook;
 mod webrtc;
+mod webrtc_usage;
 mod world;
 
 use std::time::Duration;
