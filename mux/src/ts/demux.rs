@@ -138,6 +138,11 @@ impl Demux {
         assembler(&mut self.slots, pid)?.progress()
     }
 
+    /// See [`Assembler::looks_unfinished`].
+    pub(crate) fn looks_unfinished(&mut self, pid: u16) -> bool {
+        assembler(&mut self.slots, pid).is_some_and(|assembler| assembler.looks_unfinished())
+    }
+
     /// See [`Assembler::looks_complete`].
     pub(crate) fn looks_complete(&mut self, pid: u16) -> bool {
         assembler(&mut self.slots, pid).is_some_and(|assembler| assembler.looks_complete())

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::clock::{Clock, Stamp};
 use super::demux::{Added, Demux, Demuxed};
 use super::kind::{Carriage, StreamKind, language};
-use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX};
+use super::limits::{IDLE_WAIT_MAX, IDLE_WAIT_MIN, STALLED_WAIT, TRACKS_MAX, UNFINISHED_WAIT};
 use super::packet::PACKET_BYTES;
 use super::pes::{Class, Pes};
 use super::programs::{ProgramChoice, ProgramInfo};
@@ -183,6 +183,8 @@ impl Engine {
                 _ => {
                     let wait = if self.demux.looks_complete(pid) {
                         (2 * self.clock.unit_time(pid)).clamp(IDLE_WAIT_MIN, IDLE_WAIT_MAX)
+                    } else if self.demux.looks_unfinished(pid) {
+                        UNFINISHED_WAIT
                     } else {
                         STALLED_WAIT
                     };

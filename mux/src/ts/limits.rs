@@ -77,3 +77,7 @@ pub(super) const IDLE_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Wait before a picture is given out whose last packet does not look like one: the sender may have stalled inside of it.
 pub(super) const STALLED_WAIT: Duration = Duration::from_millis(500);
+
+/// The same where the ends of pictures can be told, so that this one most likely is not whole: longer than a busy sender
+/// or a path with losses holds up half a picture. The one in 184 that fills its last packet waits as long before a pause.
+pub(super) const UNFINISHED_WAIT: Duration = Duration::from_secs(5);

@@ -199,7 +199,7 @@ impl Assembler {
 
     /// Gives out the open unit at the end of the input, where a connection may have been cut inside of it.
     pub(crate) fn finish_input(&mut self, each: &mut impl FnMut(Pes)) -> Result<(), Fault> {
-        self.damaged |= self.ends.right >= END_HINTS_MIN && !self.ends.distrusted && !self.looks_complete();
+        self.damaged |= self.looks_unfinished();
         self.finish(each)
     }
 
@@ -213,6 +213,11 @@ impl Assembler {
     /// Whether something says that the open unit has come to its end.
     pub(crate) fn looks_complete(&self) -> bool {
         self.ends.at == Some(self.buffer.len())
+    }
+
+    /// Whether the ends of units can be told and the open one has not come to its own.
+    pub(crate) fn looks_unfinished(&self) -> bool {
+        self.ends.are_known() && !self.looks_complete()
     }
 
     /// Drops the open unit and waits for the next.
@@ -307,8 +312,12 @@ impl EndHints {
     /// Something says that the unit ends here; true when that is believed.
     fn hint(&mut self, length: usize) -> bool {
         self.at = Some(length);
-        self.believed = self.right >= END_HINTS_MIN && !self.distrusted;
+        self.believed = self.are_known();
         self.believed
+    }
+
+    fn are_known(&self) -> bool {
+        self.right >= END_HINTS_MIN && !self.distrusted
     }
 
     /// The unit really ended at `length`.

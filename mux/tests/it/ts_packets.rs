@@ -160,6 +160,32 @@ fn pictures_come_with_their_last_packet_once_the_muxer_is_known() {
     assert!(late.iter().all(|&frame| frame < 12), "late: {late:?}");
 }
 
+#[test]
+fn a_sender_that_stalls_inside_of_a_picture_does_not_cut_it() {
+    let mut mux = Mux::with_program(&[(0x1b, VIDEO, &[])]);
+    mux.pes(VIDEO, at(0xe0, 90_000), &h264::key());
+    for frame in 1..12 {
+        mux.pes(VIDEO, at(0xe0, 90_000 + frame * 3600), &h264::delta(frame as u32));
+    }
+    let whole = mux.bytes.len();
+    let mut large = h264::delta(12);
+    large.extend([0x55; 1000]);
+    mux.pes(VIDEO, at(0xe0, 90_000 + 12 * 3600), &large);
+    let (begin, rest) = mux.bytes.split_at(whole + 3 * 188);
+    let mut importer = Importer::new(ImportConfig::default());
+    let mut now = std::time::Instant::now();
+    importer.push(begin);
+    for _ in 0..20 {
+        importer.handle_timeout(now);
+        now += std::time::Duration::from_millis(200);
+    }
+    importer.push(rest);
+    importer.finish();
+    assert_eq!((importer.stats().damaged_pes, importer.stats().last_problem), (0, None));
+    let events = std::iter::from_fn(|| importer.poll()).count();
+    assert_eq!(events, 15, "a track, thirteen frames and an end");
+}
+
 fn stamp(frame: u64) -> moqgate_core::Timestamp {
     moqgate_core::Timestamp::from_micros(10_000_000 + frame * 40_000)
 }
