@@ -60,8 +60,8 @@ pub struct Packet {
 pub struct Stream {
     /// In the order of the container.
     pub packets: Vec<Packet>,
-    /// MD5 of every decoded frame, in the order in which they are shown; of sound that is not PCM after decoding in the
-    /// same way everywhere (Opus, with its lead-in), of every packet.
+    /// MD5 of every decoded picture, in the order in which they are shown. Of sound, of every packet: decoders of AAC fill
+    /// in noise, and those of Opus have a lead-in, so that what they make of a packet depends on where they began.
     pub frames: Vec<String>,
 }
 
@@ -74,6 +74,25 @@ pub struct Listing {
     pub audio: Stream,
 }
 
+/// What the sound is coded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// AAC, with ADTS headers or without, which do not count.
+    Aac,
+    /// Opus.
+    Opus,
+}
+
+impl Sound {
+    /// Takes off what one container has around a packet and another has not.
+    fn unwrapped(self) -> &'static [&'static str] {
+        match self {
+            Self::Aac => &["-bsf:a", "aac_adtstoasc"],
+            Self::Opus => &[],
+        }
+    }
+}
+
 /// An ffmpeg that reads something to its end and lists it.
 pub struct Lister {
     process: Process,
@@ -84,12 +103,20 @@ pub struct Lister {
 impl Lister {
     /// Reads `input` with these options before it. The lists go to `folder` under `name`.
     #[must_use]
-    pub fn start(ffmpeg: Ffmpeg, options: &[&str], input: &OsStr, folder: &Path, name: &str) -> Self {
+    pub fn start(
+        ffmpeg: Ffmpeg,
+        sound: Sound,
+        options: &[&str],
+        input: &OsStr,
+        folder: &Path,
+        name: &str,
+    ) -> Self {
         let (packets, frames) =
             (folder.join(format!("{name}.packets")), folder.join(format!("{name}.frames")));
         let mut command = ffmpeg.command();
         command.args(options).arg("-i").arg(input);
-        command.args(["-map", "0:v", "-map", "0:a", "-c", "copy", "-f", "framemd5"]).arg(&packets);
+        command.args(["-map", "0:v", "-map", "0:a", "-c", "copy"]).args(sound.unwrapped());
+        command.args(["-f", "framemd5"]).arg(&packets);
         command.args([
             "-map",
             "0:v",
@@ -146,9 +173,9 @@ fn complaints(log: &Log) -> Vec<String> {
 /// When ffmpeg cannot read it.
 #[track_caller]
 #[must_use]
-pub fn of_file(ffmpeg: Ffmpeg, file: &Path) -> Listing {
+pub fn of_file(ffmpeg: Ffmpeg, sound: Sound, file: &Path) -> Listing {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut lister = Lister::start(ffmpeg, &["-copyts"], file.as_os_str(), folder.path(), "clip");
+    let mut lister = Lister::start(ffmpeg, sound, &["-copyts"], file.as_os_str(), folder.path(), "clip");
     let mut listing = lister.listing(crate::wait::SOON);
     // ffmpeg corrects decoding times that it does not like; ffprobe does not.
     let rows = media::probe(file, "packet=stream_index,pts_time,dts_time");
@@ -170,8 +197,7 @@ struct Line {
 }
 
 fn read(packets: &Path, frames: &Path) -> Listing {
-    let (packets, opus) = lines(packets);
-    let (frames, _) = lines(frames);
+    let (packets, frames) = (lines(packets), lines(frames));
     let zero = packets.iter().find(|line| line.stream == 0).map_or(0, |line| line.packet.pts);
     let mut listing = Listing::default();
     for (stream, out) in [(0, &mut listing.video), (1, &mut listing.audio)] {
@@ -180,17 +206,17 @@ fn read(packets: &Path, frames: &Path) -> Listing {
             .clone()
             .map(|line| Packet { pts: line.packet.pts - zero, dts: line.packet.dts - zero })
             .collect();
-        let hashed: Vec<&Line> = match (stream, opus) {
-            (1, true) => own.collect(),
-            _ => frames.iter().filter(|line| line.stream == stream).collect(),
+        let hashed: Vec<&Line> = match stream {
+            0 => frames.iter().filter(|line| line.stream == stream).collect(),
+            _ => own.collect(),
         };
         out.frames = hashed.into_iter().map(|line| line.hash.clone()).collect();
     }
     listing
 }
 
-/// The lines of a list, and whether its second stream is Opus.
-fn lines(list: &Path) -> (Vec<Line>, bool) {
+/// The lines of a list.
+fn lines(list: &Path) -> Vec<Line> {
     let text = fs::read_to_string(list).unwrap_or_else(|error| panic!("{}: {error}", list.display()));
     let mut bases: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
     let mut found = Vec::new();
@@ -209,7 +235,7 @@ fn lines(list: &Path) -> (Vec<Line>, bool) {
             found.push(Line { stream, packet, hash: fields[5].to_owned() });
         }
     }
-    (found, text.contains("#codec_id 1: opus"))
+    found
 }
 
 impl Listing {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use moqgate_tests::fixture::Fixture;
 use moqgate_tests::gateway::Gateway;
-use moqgate_tests::listing::{self, Ffmpeg, Lister, Listing};
+use moqgate_tests::listing::{self, Ffmpeg, Lister, Listing, Sound};
 use moqgate_tests::process::Process;
 use moqgate_tests::{gstreamer, media, tools, wait};
 
@@ -45,7 +45,7 @@ fn check(
     });
     let after = pictures();
     assert!(publisher.wait(RUN).success());
-    let source = listing::of_file(Ffmpeg::Debian, &clip.file());
+    let source = listing::of_file(Ffmpeg::Debian, Sound::Aac, &clip.file());
     for (name, player) in names.into_iter().zip(players) {
         let seen = player();
         let first = &seen.video.frames[0];
@@ -72,7 +72,8 @@ fn ffmpeg_begins_with_the_newest_keyframe() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let list = |url: String, name| {
-        let mut lister = Lister::start(Ffmpeg::Debian, &[], OsStr::new(&url), folder.path(), name);
+        let mut lister =
+            Lister::start(Ffmpeg::Debian, Sound::Aac, &[], OsStr::new(&url), folder.path(), name);
         Box::new(move || lister.listing(RUN)) as Box<dyn FnOnce() -> Listing>
     };
     check(
@@ -98,7 +99,7 @@ fn gstreamer_plays(publish: impl FnOnce(&Gateway, &Fixture) -> Process) {
         [(rtmp, flv), (srt, ts)].map(|(mut process, file)| {
             Box::new(move || {
                 process.wait(RUN);
-                listing::of_file(Ffmpeg::Debian, &file)
+                listing::of_file(Ffmpeg::Debian, Sound::Aac, &file)
             }) as Box<dyn FnOnce() -> Listing>
         })
     });

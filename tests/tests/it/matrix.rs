@@ -10,7 +10,7 @@ use std::path::Path;
 
 use moqgate_tests::fixture::{Fixture, Payload};
 use moqgate_tests::gateway::Gateway;
-use moqgate_tests::listing::{self, Ffmpeg, Lister, Listing};
+use moqgate_tests::listing::{self, Ffmpeg, Lister, Listing, Sound};
 use moqgate_tests::process::Process;
 use moqgate_tests::usage::Counters;
 use moqgate_tests::{media, peers, tools, wait};
@@ -48,6 +48,7 @@ struct Matrix {
     ffmpeg: Ffmpeg,
     /// Those that can carry the codecs of the clip, in both directions.
     protocols: &'static [Protocol],
+    sound: Sound,
     /// How much more than the picture's the times of the sound may be off, in microseconds.
     sound_off: i64,
 }
@@ -56,33 +57,42 @@ const ALL: &[Protocol] = &[Srt, Rtmp, Moq];
 
 #[test]
 fn h264_without_b_frames_and_aac() {
-    Matrix { clip: "plain.ts", ffmpeg: Ffmpeg::Debian, protocols: ALL, sound_off: 0 }.run();
+    Matrix { clip: "plain.ts", ffmpeg: Ffmpeg::Debian, protocols: ALL, sound: Sound::Aac, sound_off: 0 }
+        .run();
 }
 
 #[test]
 fn h264_with_a_pyramid_of_b_frames_and_aac() {
-    Matrix { clip: "pyramid.ts", ffmpeg: Ffmpeg::Debian, protocols: ALL, sound_off: 0 }.run();
+    Matrix { clip: "pyramid.ts", ffmpeg: Ffmpeg::Debian, protocols: ALL, sound: Sound::Aac, sound_off: 0 }
+        .run();
 }
 
 #[test]
 fn hevc_with_b_frames_and_aac() {
-    Matrix { clip: "hevc.ts", ffmpeg: Ffmpeg::Newer, protocols: ALL, sound_off: 0 }.run();
+    Matrix { clip: "hevc.ts", ffmpeg: Ffmpeg::Newer, protocols: ALL, sound: Sound::Aac, sound_off: 0 }.run();
 }
 
 #[test]
 fn h264_with_b_frames_and_opus() {
-    Matrix { clip: "opus.ts", ffmpeg: Ffmpeg::Newer, protocols: ALL, sound_off: 0 }.run();
+    Matrix { clip: "opus.ts", ffmpeg: Ffmpeg::Newer, protocols: ALL, sound: Sound::Opus, sound_off: 0 }.run();
 }
 
 /// ffmpeg can neither write nor read AV1 in MPEG-TS. MP4 takes the lead-in of Opus, 6.5 ms, out of its times, FLV does not.
 #[test]
 fn av1_and_opus() {
-    Matrix { clip: "av1.mp4", ffmpeg: Ffmpeg::Newer, protocols: &[Rtmp, Moq], sound_off: 7000 }.run();
+    Matrix {
+        clip: "av1.mp4",
+        ffmpeg: Ffmpeg::Newer,
+        protocols: &[Rtmp, Moq],
+        sound: Sound::Opus,
+        sound_off: 7000,
+    }
+    .run();
 }
 
 /// Gateway arguments with which nothing of a clip is forgotten, and a player stays long enough for its publisher to come,
 /// and not much longer after it has left.
-const ARGUMENTS: [&str; 6] = ["--retention-age", "60s", "--srt-play-wait", "6s", "--rtmp-play-wait", "6s"];
+const ARGUMENTS: [&str; 6] = ["--retention-age", "60s", "--srt-play-wait", "12s", "--rtmp-play-wait", "12s"];
 
 /// One publisher and its players.
 struct Row {
@@ -130,11 +140,11 @@ impl Matrix {
         for mut publisher in publishers {
             assert!(publisher.wait(RUN).success());
         }
-        let source = listing::of_file(self.ffmpeg, &file);
+        let source = listing::of_file(self.ffmpeg, self.sound, &file);
         for row in &mut rows {
             for (sink, player) in &mut row.players {
                 let what = format!("{}, {} to {}", self.clip, row.source.name(), sink.name());
-                let seen = player.listing(self.ffmpeg);
+                let seen = player.listing(self.ffmpeg, self.sound);
                 let off = if self.is_rounded(row.source) || *sink == Rtmp { MILLISECOND } else { TICK };
                 let decoding_times = *sink != Moq; // The released client makes its own.
                 let late = if row.source == Moq { LATE_FRAMES } else { 0 };
@@ -159,12 +169,26 @@ impl Matrix {
                 Srt => {
                     let id = format!("#!::r={path},m=request");
                     let url = media::srt_url_with(gateway.srt(), &id, "&latency=1000000");
-                    Player::Ffmpeg(Lister::start(self.ffmpeg, &["-copyts"], url.as_ref(), folder, &name))
+                    Player::Ffmpeg(Lister::start(
+                        self.ffmpeg,
+                        self.sound,
+                        &["-copyts"],
+                        url.as_ref(),
+                        folder,
+                        &name,
+                    ))
                 }
                 Rtmp => {
                     let url = gateway.rtmp_url(&path);
                     let options = [&["-copyts"], self.ffmpeg.rtmp_options()].concat();
-                    Player::Ffmpeg(Lister::start(self.ffmpeg, &options, url.as_ref(), folder, &name))
+                    Player::Ffmpeg(Lister::start(
+                        self.ffmpeg,
+                        self.sound,
+                        &options,
+                        url.as_ref(),
+                        folder,
+                        &name,
+                    ))
                 }
                 Moq => {
                     let format = if self.is_ts() { "ts" } else { "fmp4" };
@@ -204,12 +228,12 @@ impl Matrix {
 
 impl Player {
     #[track_caller]
-    fn listing(&mut self, ffmpeg: Ffmpeg) -> Listing {
+    fn listing(&mut self, ffmpeg: Ffmpeg, sound: Sound) -> Listing {
         match self {
             Self::Ffmpeg(lister) => lister.listing(RUN),
             Self::Moq(process, copy) => {
                 process.wait(RUN);
-                listing::of_file(ffmpeg, Path::new(copy))
+                listing::of_file(ffmpeg, sound, Path::new(copy))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moqgate_tests::fixture::Fixture;
 use moqgate_tests::gateway::Gateway;
-use moqgate_tests::listing::{Ffmpeg, Lister, Stream};
+use moqgate_tests::listing::{Ffmpeg, Lister, Sound, Stream};
 use moqgate_tests::obs::{self, Obs};
 use moqgate_tests::{media, peers, tools, wait};
 use serde_json::Value;
@@ -36,7 +36,9 @@ fn obs_comes_back_and_viewers_keep_watching() {
     let mut encoder = Obs::start(&clip, &server, "cam0");
     gateway.wait_live(BROADCAST);
 
-    let list = |url: &str, name| Lister::start(Ffmpeg::Debian, &[], OsStr::new(url), folder.path(), name);
+    let list = |url: &str, name| {
+        Lister::start(Ffmpeg::Debian, Sound::Aac, &[], OsStr::new(url), folder.path(), name)
+    };
     let mut rtmp = list(&gateway.rtmp_url(BROADCAST), "rtmp");
     let id = format!("#!::r={BROADCAST},m=request");
     let mut srt = list(&media::srt_url_with(gateway.srt(), &id, "&latency=500000"), "srt");
