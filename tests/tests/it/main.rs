@@ -5,6 +5,7 @@ mod browser;
 mod calls;
 mod encrypted;
 mod every_unit;
+mod glass;
 mod hostile;
 mod join;
 mod keys;

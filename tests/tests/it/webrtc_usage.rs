@@ -95,12 +95,12 @@ fn check_browser(codec: &str) {
     }
     let gateway = Gateway::start(&[]);
     let page = Page::studio(&gateway, BROADCAST);
-    page.settle(&format!("studio.publish({{ codec: '{codec}', counted: true }})"));
+    page.settle(&format!("studio.publish({{ codec: '{codec}', frameRate: 15, counted: true }})"));
     wait::until_true("the gateway's side of the connection", wait::SOON, || connections(&gateway) == 1);
     page.settle("studio.begin()");
     gateway.wait_live(BROADCAST);
     page.settle(&format!("studio.watch({{ codec: '{codec}', counted: true }})"));
-    let enough = "studio.counts['whep.video'].frames > 60 && studio.counts['whep.audio'].frames > 60";
+    let enough = "studio.counts['whep.video'].frames > 30 && studio.counts['whep.audio'].frames > 60";
     let _ = page.wait(enough, RUN);
     let catalog = catalog_bytes(&gateway);
     let counts = page.settle("studio.mute()");
@@ -157,6 +157,7 @@ fn check_aiortc(codec: &str) {
     }
     let gateway = Gateway::start(&[]);
     let mut publisher = aiortc::publish(&endpoint(&gateway, "whip"), codec);
+    wait::until_true("a picture", RUN, || aiortc::counts(&publisher).picture.0 > 0);
     gateway.wait_live(BROADCAST);
     let mut viewer = aiortc::watch(&endpoint(&gateway, "whep"));
     wait::until_true("pictures and sound", RUN, || {

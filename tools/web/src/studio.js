@@ -192,12 +192,17 @@ const studio = (window.studio = {
     studio.locations.whip = await negotiate("whip", connection, via);
   },
 
-  /** Begins to send what is counted. */
+  /** Begins to send what is counted: the sound, which is there at once, after the first picture. */
   async begin() {
-    for (const sender of studio.connections.whip.getSenders()) {
+    const senders = studio.connections.whip.getSenders();
+    for (const sender of senders.sort((one, other) => other.track.kind.localeCompare(one.track.kind))) {
       const parameters = sender.getParameters();
       parameters.encodings.forEach((encoding) => (encoding.active = true));
+      // Another size would be another catalog.
+      if (sender.track.kind === "video") parameters.degradationPreference = "maintain-resolution";
       await sender.setParameters(parameters);
+      const counter = studio.counts[`whip.${sender.track.kind}`];
+      while (counter.frames === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
   },
 
@@ -257,6 +262,14 @@ const studio = (window.studio = {
     }
     return found;
   },
+
+  /** Begins to measure anew, and says for how long that is. */
+  began: 0,
+  forget() {
+    for (const { late } of Object.values(studio.late)) late.length = 0;
+    studio.began = performance.now();
+  },
+  since: () => performance.now() - studio.began,
 
   /** What the released player has got. */
   player: null,

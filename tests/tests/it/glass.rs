@@ -1,0 +1,121 @@
+//! From a clock that is drawn in a page, over WHIP and back to the same page over WHEP and MoQ, and what a direct
+//! connection of the browser with itself does beside it. How late the pictures are is measured by the ignored test:
+//!
+//!     cargo build --release -p moqgate
+//!     MOQGATE_BINARY=target/release/moqgate \
+//!         cargo test -p moqgate-tests --test it -- glass --ignored --nocapture
+
+use moqgate_tests::browser::Page;
+use moqgate_tests::gateway::Gateway;
+use moqgate_tests::{tools, wait};
+use serde_json::Value;
+
+use crate::RUN;
+
+const TOOLS: [&str; 2] = ["chromium", "chromedriver"];
+const BROADCAST: &str = "live/cam0";
+
+/// Begins a broadcast from a clock, and watches it in both ways.
+fn begin(gateway: &Gateway, codec: &str, muted: bool) -> Page {
+    let page = Page::studio(gateway, BROADCAST);
+    page.settle(&format!("studio.publish({{ codec: '{codec}' }})"));
+    wait::until_true("picture and sound", RUN, || {
+        gateway
+            .broadcast(BROADCAST)
+            .is_some_and(|entry| entry["tracks"].as_array().is_some_and(|tracks| tracks.len() == 2))
+    });
+    page.settle(&format!("studio.watch({{ codec: '{codec}' }})"));
+    let _ = page.run(&format!("studio.play({{ muted: {muted} }})"));
+    page
+}
+
+/// The released player gets sound and shows pictures of a browser, in which the clock is read, and so does WHEP.
+fn check_seen(codec: &str) {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let page = begin(&gateway, codec, false);
+    let _ = page.wait("studio.late.whep.late.length > 20 && studio.late.moq.late.length > 20", RUN);
+    let _ =
+        page.wait("studio.heard().audio?.bytesReceived > 5000 && studio.heard().video.frameCount > 20", RUN);
+    let heard = page.run("return studio.heard()");
+    assert_eq!(
+        (&heard["transport"], &heard["sampleRate"]),
+        (&"webtransport".into(), &48_000.into()),
+        "{heard:#}"
+    );
+    assert_eq!(gateway.broadcast(BROADCAST).expect("it is live")["viewers"], 2);
+}
+
+#[test]
+fn a_browser_with_h264_is_seen_in_the_released_player() {
+    check_seen("H264");
+}
+
+#[test]
+fn a_browser_with_vp8_is_seen_in_the_released_player() {
+    check_seen("VP8");
+}
+
+/// Percentiles of what was noted as late, in milliseconds.
+fn late(page: &Page, way: &str) -> String {
+    let late = page.run(&format!("return studio.late.{way}.late"));
+    let mut late: Vec<f64> = serde_json::from_value(late).expect("numbers");
+    late.sort_by(f64::total_cmp);
+    let at = |percent: usize| late[(late.len() * percent / 100).min(late.len() - 1)];
+    let [p50, p95, max] = [50, 95, 100].map(at);
+    format!("{way}: {} pictures, p50 {p50:.0} ms, p95 {p95:.0} ms, max {max:.0} ms", late.len())
+}
+
+/// Pictures that a receiver has decoded in each second, dropped, and frozen on, since `before`.
+fn shown(before: &Value, after: &Value) -> String {
+    let count = |stats: &Value, name: &str| stats["video"][name].as_f64().unwrap_or_default();
+    let grown = |name: &str| count(after, name) - count(before, name);
+    let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
+    format!(
+        "{:.2} decoded a second, {} of {} dropped, {} freezes of {:.2} s, {} packets lost",
+        grown("framesDecoded") / seconds,
+        grown("framesDropped"),
+        grown("framesDecoded"),
+        grown("freezeCount"),
+        grown("totalFreezesDuration"),
+        grown("packetsLost"),
+    )
+}
+
+#[test]
+#[ignore = "a measurement, not a test: see the head of the file"]
+fn from_glass_to_glass() {
+    let gateway = Gateway::start(&[]);
+    let page = begin(&gateway, "H264", true);
+    let _ = page.wait("studio.late.whep.late.length > 90 && studio.late.moq.late.length > 90", RUN);
+    let _ = page.run("studio.forget()");
+    let seconds = tools::seconds("MOQGATE_GLASS_SECONDS", 20);
+    let _ = page.wait(&format!("studio.since() > {seconds}000"), RUN * 2);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{}; {}; load {load}", late(&page, "whep"), late(&page, "moq"));
+    println!("{}", page.run("return studio.heard()")["buffer"]);
+}
+
+/// Pictures that browsers decode and do not show: through the gateway, and beside it from the browser to itself.
+#[test]
+#[ignore = "a measurement, not a test: see the head of the file"]
+fn dropped_pictures_beside_a_direct_connection() {
+    let gateway = Gateway::start(&[]);
+    let page = Page::studio(&gateway, BROADCAST);
+    page.settle("studio.publish({ source: 'camera', frameRate: 20 })");
+    gateway.wait_live(BROADCAST);
+    page.settle("studio.watch()");
+    page.settle("studio.control()");
+    let _ = page.wait("studio.connections.control && studio.late", RUN);
+    let stats = |name: &str| page.settle(&format!("studio.stats('{name}')"));
+    let before = ["whep", "control"].map(stats);
+    let _ = page.run("studio.forget()");
+    let seconds = tools::seconds("MOQGATE_GLASS_SECONDS", 20);
+    let _ = page.wait(&format!("studio.since() > {seconds}000"), RUN * 2);
+    let after = ["whep", "control"].map(stats);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("through the gateway: {}", shown(&before[0], &after[0]));
+    println!("from the browser to itself: {}; load {load}", shown(&before[1], &after[1]));
+}
