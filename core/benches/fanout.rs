@@ -14,6 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use moqgate_core::usage::{Bookkeeping, Clock};
 use moqgate_core::{
     BroadcastProducer, Credential, Direction, Frame, FrameSink, Gate, GroupConsumer, GroupProducer,
     OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions, Request, Session, Subscription,
@@ -23,8 +24,10 @@ use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 /// 5 Mbit/s at 50 frames a second.
 const FRAME_BYTES: usize = 12_500;
-/// One group of two seconds.
-const GROUP_FRAMES: u64 = 100;
+/// One group of about two seconds: an odd number, so that frames that are counted and frames that are not begin one in turn.
+const GROUP_FRAMES: u64 = 101;
+/// Usage is written down every ten seconds.
+const SETTLE_FRAMES: usize = 500;
 
 /// Takes everything.
 struct Discard {
@@ -96,6 +99,7 @@ struct Fanout {
     readers: Vec<(TrackConsumer, Option<GroupConsumer>, Discard)>,
     pushed: u64,
     clock: Rc<Cell<Instant>>,
+    origin: Origin,
     _held: (BroadcastProducer, Vec<Session>),
 }
 
@@ -119,8 +123,9 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Fanout {
-    fn new(readers: usize, kind: Kind) -> Self {
-        let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
+    fn new(readers: usize, kind: Kind, bookkeeping: Option<Bookkeeping>) -> Self {
+        let origin = Origin::new(OriginConfig { bookkeeping, ..OriginConfig::default() });
+        let gate = Gate::new(origin.clone(), Arc::new(OpenAdmission));
         let path = Path::new("live/cam0").expect("a path");
         let start = Instant::now();
         let clock = Rc::new(Cell::new(start));
@@ -141,7 +146,7 @@ impl Fanout {
             })
             .collect();
         let payload = Bytes::from(vec![7; FRAME_BYTES]);
-        Self { payload, video, group: None, readers, pushed: 0, clock, _held: (broadcast, sessions) }
+        Self { payload, video, group: None, readers, pushed: 0, clock, origin, _held: (broadcast, sessions) }
     }
 
     /// One frame in, and out to every reader, counted and measured or not.
@@ -181,7 +186,7 @@ fn fanout(c: &mut Criterion) {
     let mut bench = c.benchmark_group("fanout");
     for readers in [1, 100, 1000] {
         bench.throughput(Throughput::Elements(readers as u64));
-        let mut world = Fanout::new(readers, Kind::Nothing);
+        let mut world = Fanout::new(readers, Kind::Nothing, None);
         bench.bench_function(BenchmarkId::from_parameter(readers), |b| b.iter(|| world.frame::<true>()));
     }
     bench.finish();
@@ -205,10 +210,11 @@ fn metering(c: &mut Criterion) {
 }
 
 /// Frames of a comparison, each once with and once without.
-const PAIRS: usize = 20_000;
+const PAIRS: usize = 20_480;
+/// Frames whose times are added up, so that what happens once in several frames is in every sum.
+const BLOCK: usize = 8;
 
 /// What counting and measuring cost, from frames that alternate, so that whatever else the machine does falls on both.
-#[expect(clippy::print_stdout, reason = "what criterion has no column for")]
 fn cost(_: &mut Criterion) {
     for (name, kind) in [
         ("charges alone, sinks that do nothing", Kind::Charge),
@@ -216,22 +222,37 @@ fn cost(_: &mut Criterion) {
         ("charges, latencies and a clock, sinks that encrypt", Kind::Encrypt),
     ] {
         for readers in [1, 100, 1000] {
-            let mut world = Fanout::new(readers, kind);
-            let (mut with, mut without) = (Vec::new(), Vec::new());
-            for _ in 0..PAIRS * 100 / readers.max(100) {
-                with.push(timed(|| world.frame::<true>()));
-                without.push(timed(|| world.frame::<false>()));
-            }
-            let (with, without) = (median(with), median(without));
-            let percent = 100.0 * (with - without) / without;
-            let per_reader = |nanos: f64| nanos / readers as f64;
-            println!(
-                "cost/{readers}, {name}: {:.2} ns with, {:.2} ns without, {percent:.2} %",
-                per_reader(with),
-                per_reader(without),
-            );
+            compare(name, kind, readers, None);
         }
     }
+    for readers in [1, 100, 1000] {
+        let books = Bookkeeping { clock: Clock::new(Instant::now), ended_max: 1000 };
+        compare("the same with books", Kind::Encrypt, readers, Some(books));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what criterion has no column for")]
+fn compare(name: &str, kind: Kind, readers: usize, books: Option<Bookkeeping>) {
+    let mut world = Fanout::new(readers, kind, books);
+    let (mut with, mut without, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..PAIRS * 100 / readers.max(100) {
+        with.push(timed(|| world.frame::<true>()));
+        without.push(timed(|| world.frame::<false>()));
+        if pair % SETTLE_FRAMES == 0 {
+            settled.push(timed(|| drop(black_box(world.origin.settle()))));
+        }
+    }
+    let blocks = |nanos: &[u64]| nanos.chunks_exact(BLOCK).map(|block| block.iter().sum::<u64>()).collect();
+    let per_reader = |nanos: f64| nanos / readers as f64;
+    let frame = |nanos: &[u64]| per_reader(quartile(blocks(nanos))) / BLOCK as f64;
+    let (with, without) = (frame(&with), frame(&without));
+    // A frame's part of what is settled once for all of its interval.
+    let settled = per_reader(quartile(settled)) / SETTLE_FRAMES as f64;
+    let (added, percent) = (with - without, 100.0 * (with + settled - without) / without);
+    println!(
+        "cost/{readers}, {name}: {with:.2} ns with, {without:.2} ns without, {added:.2} and {settled:.2} \
+         to settle are {percent:.2} %"
+    );
 }
 
 fn timed(work: impl FnOnce()) -> u64 {
@@ -240,9 +261,10 @@ fn timed(work: impl FnOnce()) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).expect("it takes less than centuries")
 }
 
-fn median(mut nanos: Vec<u64>) -> f64 {
+/// Of times that other work can only make longer.
+fn quartile(mut nanos: Vec<u64>) -> f64 {
     nanos.sort_unstable();
-    nanos[nanos.len() / 2] as f64
+    nanos[nanos.len() / 4] as f64
 }
 
 criterion_group!(benches, fanout, metering, cost);

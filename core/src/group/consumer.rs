@@ -4,11 +4,13 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use super::{End, Entered, GroupShared, StreamCode};
 use crate::{
     FrameSink, Timestamp,
+    time::micros_since,
     usage::{Account, Charge, Payer},
     waiters::Seat,
 };
@@ -20,12 +22,13 @@ pub struct GroupConsumer {
     account: Account,
     /// A fetched group bumps frames and bytes, not groups.
     fetched: bool,
-    /// Next frame to hand over.
-    index: usize,
+    /// Next frame to hand over. This and the next two are short, as groups are: a viewer's state is in no cache, and so is
+    /// to be small.
+    index: u32,
     /// First frame not to hand over.
-    limit: usize,
+    limit: u32,
     /// First frame that came after the reader did: what lay there before says nothing of how fast frames pass.
-    fresh: usize,
+    fresh: u32,
     charged_group: bool,
     seat: Option<Seat>,
 }
@@ -66,7 +69,7 @@ impl GroupConsumer {
             account,
             fetched,
             index: 0,
-            limit: usize::MAX,
+            limit: u32::MAX,
             fresh: 0,
             charged_group: fetched,
             seat: None,
@@ -75,7 +78,7 @@ impl GroupConsumer {
 
     /// What is there now was there before the reader came.
     pub(crate) fn joined(mut self) -> Self {
-        self.fresh = self.frame_count();
+        self.fresh = short(self.frame_count());
         self
     }
 
@@ -111,12 +114,12 @@ impl GroupConsumer {
 
     /// Skips the frames before `index`.
     pub fn skip_to(&mut self, index: usize) {
-        self.index = self.index.max(index);
+        self.index = self.index.max(short(index));
     }
 
     /// Stops before frame `count`, as if the group ended there.
     pub fn limit(&mut self, count: usize) {
-        self.limit = count;
+        self.limit = short(count);
     }
 
     /// Hands over every frame that is there, waiting for at least one or for the end, and charges each as egress in
@@ -170,12 +173,12 @@ impl GroupConsumer {
             }
             match self.next(cx) {
                 Next::Frame(Entered { frame, received_micros }) => {
-                    let bytes = frame.payload.len();
+                    let (bytes, received) = (frame.payload.len(), frame.received);
                     sink.accept(frame).map_err(ForwardError::Sink)?;
                     if COUNTED {
                         self.accepted(bytes);
                         if self.index >= self.fresh {
-                            self.measure(received_micros, &mut now, sink);
+                            self.measure(received, received_micros, &mut now, sink);
                         }
                     }
                     self.index += 1;
@@ -206,7 +209,7 @@ impl GroupConsumer {
             return Next::End;
         }
         let mut state = self.group.lock();
-        if let Some(frame) = state.frames.get(self.index) {
+        if let Some(frame) = state.frames.get(self.index as usize) {
             return Next::Frame(frame.clone());
         }
         match state.end {
@@ -226,12 +229,18 @@ impl GroupConsumer {
     }
 
     /// Notes how long the frame took, with one look at the clock for all frames of a batch.
-    fn measure<S: FrameSink>(&self, received_micros: u64, now: &mut Option<u64>, sink: &S) {
-        if now.is_none() {
-            *now = self.account.micros(|| sink.now());
+    fn measure<S: FrameSink>(
+        &mut self,
+        received: Instant,
+        received_micros: u64,
+        now: &mut Option<Instant>,
+        sink: &S,
+    ) {
+        if now.is_none() && self.account.is_measured() {
+            *now = sink.now();
         }
         if let Some(now) = *now {
-            self.account.note(now, received_micros);
+            self.account.note(received_micros, micros_since(received, now));
         }
     }
 }
@@ -242,6 +251,11 @@ impl Drop for GroupConsumer {
             self.group.lock().waiters.leave(&mut self.seat);
         }
     }
+}
+
+/// A count of frames, of which no group has as many.
+fn short(frames: usize) -> u32 {
+    u32::try_from(frames).unwrap_or(u32::MAX)
 }
 
 /// Ready when something moved; otherwise a waker is parked, in the sink or in the group.

@@ -2,7 +2,7 @@
 //!
 //! Each reader keeps its samples in a [`Stage`] that it alone writes, and hands them to the [`Cells`] of its broadcast
 //! and transport when the stage is full. So a frame costs a few plain stores, and only viewers of one broadcast over one
-//! transport ever share a lock, once in 64 frames. Whoever reads takes what is staged into account.
+//! transport ever share a lock, once in eight frames. Whoever reads takes what is staged into account.
 
 mod histogram;
 mod objective;
@@ -17,7 +17,7 @@ pub use histogram::Histogram;
 use objective::Window;
 pub use objective::{Objective, ObjectiveReading, Observed};
 use stage::TICK_BITS;
-pub(crate) use stage::{Sample, Stage};
+pub(crate) use stage::{Held, Sample, Stage};
 
 use crate::{Path, Protocol, time::micros_since, usage::ReaderCell};
 
@@ -78,7 +78,6 @@ struct State {
 pub(crate) struct BroadcastLatency {
     origin: Arc<Latencies>,
     path: Path,
-    base: Instant,
     entries: [OnceLock<Arc<Entry>>; Protocol::COUNT],
 }
 
@@ -111,7 +110,6 @@ struct Books {
 pub(crate) struct Lane {
     entry: Arc<Entry>,
     cell: Arc<ReaderCell>,
-    base: Instant,
 }
 
 impl Latencies {
@@ -127,9 +125,9 @@ impl Latencies {
         *self.base.get_or_init(|| now)
     }
 
-    /// For a new broadcast, with the start of time.
-    pub(crate) fn broadcast(self: &Arc<Self>, path: Path, base: Instant) -> BroadcastLatency {
-        BroadcastLatency { origin: Arc::clone(self), path, base, entries: Default::default() }
+    /// For a new broadcast.
+    pub(crate) fn broadcast(self: &Arc<Self>, path: Path) -> BroadcastLatency {
+        BroadcastLatency { origin: Arc::clone(self), path, entries: Default::default() }
     }
 
     /// Everything that was ever measured, so that no sum ever falls: by broadcast while it is live.
@@ -183,7 +181,7 @@ impl BroadcastLatency {
         let entry = self.entries.get(transport as usize)?;
         let entry = entry.get_or_init(|| Entry::new(&self.origin, &self.path, transport));
         entry.cells.lock().readers.push(Arc::clone(cell));
-        Some(Lane { entry: Arc::clone(entry), cell: Arc::clone(cell), base: self.base })
+        Some(Lane { entry: Arc::clone(entry), cell: Arc::clone(cell) })
     }
 
     /// The latest latencies, one for every transport over which frames have left.
@@ -290,11 +288,6 @@ impl Books {
 }
 
 impl Lane {
-    /// The start of time.
-    pub(crate) fn base(&self) -> Instant {
-        self.base
-    }
-
     /// Takes over what is staged. Only the one who may charge the reader's tally calls this.
     pub(crate) fn absorb(&self) {
         let mut books = self.entry.cells.lock();

@@ -76,7 +76,7 @@ impl OriginProducer {
             dynamic: options.dynamic,
             retention: self.origin.retention(),
             route: Route { hops: options.hops, cost: options.cost },
-            latency: self.origin.latencies.broadcast(path.clone(), base),
+            latency: self.origin.latencies.broadcast(path.clone()),
             base,
             now,
         }));

@@ -61,12 +61,12 @@ impl Counters {
         cell
     }
 
-    /// Folds the tally of a reader that has gone. Under the lock, so that no reading sees it twice or not at all.
+    /// Folds the counts of a reader that has gone. Under the lock, so that no reading sees it twice or not at all.
     pub(super) fn retire(&self, cell: &Arc<ReaderCell>) {
         let mut own = self.lock();
         if let Some(index) = own.iter().position(|live| Arc::ptr_eq(live, cell)) {
             own.swap_remove(index);
-            self.shared.fold(&cell.tally);
+            cell.fold_into(&self.shared);
         }
     }
 
@@ -80,7 +80,7 @@ impl Counters {
         };
         let own = self.lock();
         self.shared.add_to(&mut totals);
-        own.iter().for_each(|cell| cell.tally.add_to(&mut totals));
+        own.iter().for_each(|cell| cell.add_to(&mut totals));
         totals
     }
 

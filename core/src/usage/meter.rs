@@ -3,14 +3,12 @@
 use std::{
     ops::Deref,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
 };
 
-use super::{Counters, ReaderCell, Sheet, Side, registry::RowShared};
+use super::{Counters, ReaderCell, Sheet, Side, reader::Counts, registry::RowShared};
 use crate::{
     BroadcastInfo,
-    latency::{BroadcastLatency, Lane, Sample},
-    time::micros_since,
+    latency::{BroadcastLatency, Held, Lane, Sample},
 };
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
@@ -32,8 +30,9 @@ pub(crate) struct Charge {
     pub(crate) datagram: bool,
 }
 
-/// Who pays for what one reader is given, shared by the groups that it reads.
+/// Who pays for what one reader is given, shared by the groups that it reads. One line of memory, which is seldom needed.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Payer {
     info: Arc<BroadcastInfo>,
     cell: Option<Arc<ReaderCell>>,
@@ -46,9 +45,16 @@ pub(crate) struct Payer {
 pub(crate) struct Account {
     payer: Arc<Payer>,
     /// The payer's cell, if it is this account's alone for now.
-    claimed: Option<Arc<ReaderCell>>,
-    /// The start of time for latencies, if they are noted.
-    base: Option<Instant>,
+    claimed: Option<Claim>,
+    is_measured: bool,
+}
+
+/// A cell of which this is the only writer, and what it holds.
+#[derive(Debug)]
+struct Claim {
+    cell: Arc<ReaderCell>,
+    counts: Counts,
+    held: Held,
 }
 
 impl Meter {
@@ -123,41 +129,59 @@ impl Drop for Payer {
 
 impl Account {
     pub(crate) fn new(payer: Arc<Payer>) -> Self {
-        let claimed = payer.cell.clone().filter(|cell| cell.tally.claim());
-        let base = payer.lane.as_ref().map(Lane::base);
-        Self { payer, claimed, base }
+        let claim = |cell: &Arc<ReaderCell>| {
+            let counts = cell.claim()?;
+            Some(Claim { cell: Arc::clone(cell), counts, held: cell.stage.held() })
+        };
+        let claimed = payer.cell.as_ref().and_then(claim);
+        let is_measured = payer.lane.is_some();
+        Self { payer, claimed, is_measured }
     }
 
     /// Counts one frame of a reader. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
-    pub(crate) fn charge(&self, charge: Charge) {
-        match &self.claimed {
-            Some(cell) => cell.tally.add_claimed(charge),
+    pub(crate) fn charge(&mut self, charge: Charge) {
+        match &mut self.claimed {
+            Some(Claim { cell, counts, .. }) => cell.add(counts, charge),
             None => self.payer.info.meter.shared().add(charge),
         }
     }
 
-    /// Microseconds since the start of time, if latencies are noted.
-    pub(crate) fn micros(&self, now: impl FnOnce() -> Option<Instant>) -> Option<u64> {
-        Some(micros_since(self.base?, now()?))
+    /// Whether latencies are noted.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.is_measured
     }
 
-    /// Notes how long a frame took; both times are microseconds since the start of time. Only
+    /// Notes how long a frame took that was received so many microseconds after the start of time. Only
     /// [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
-    pub(crate) fn note(&self, now: u64, received: u64) {
-        let sample = Sample::of(now, received);
-        let lane = || self.payer.lane.iter();
-        match &self.claimed {
-            Some(cell) if cell.stage.push(sample) => lane().for_each(Lane::absorb),
-            Some(_) => {}
-            None => lane().for_each(|lane| lane.record(sample)),
+    pub(crate) fn note(&mut self, received: u64, took: u64) {
+        let sample = Sample::of(received, took);
+        if let Some(Claim { cell, held, .. }) = &mut self.claimed
+            && cell.stage.push(held, sample)
+        {
+            return;
         }
+        self.hand_over(sample);
+    }
+
+    /// Where the reader has no room for a sample. Not part of what every frame does.
+    #[cold]
+    fn hand_over(&mut self, sample: Sample) {
+        let Some(lane) = &self.payer.lane else { return };
+        if let Some(Claim { cell, held, .. }) = &mut self.claimed {
+            lane.absorb();
+            *held = Held::default();
+            if cell.stage.push(held, sample) {
+                return;
+            }
+        }
+        lane.record(sample);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(cell) = &self.claimed {
-            cell.tally.release();
+        if let Some(claim) = &self.claimed {
+            claim.cell.release();
         }
     }
 }
