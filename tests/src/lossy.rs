@@ -29,6 +29,15 @@ pub struct Link {
     pub seed: u64,
 }
 
+/// The narrowest place of a link: datagrams wait for their turn there, and those that would wait for too long are lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrow {
+    /// What passes, bits per second of UDP payload.
+    pub rate: u64,
+    /// How long a datagram may wait at most.
+    pub queue: Duration,
+}
+
 /// One SRT data packet on its way to the server.
 #[derive(Clone, Debug)]
 pub struct Passed {
@@ -67,6 +76,16 @@ impl Proxy {
     /// When no port is free.
     #[must_use]
     pub fn start(server: SocketAddr, link: Link) -> Self {
+        Self::narrow(server, link, None)
+    }
+
+    /// Starts a proxy in front of `server` whose way to the client is narrow.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    #[must_use]
+    pub fn narrow(server: SocketAddr, link: Link, narrow: Option<Narrow>) -> Self {
         let front = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("a free port"));
         let back = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("a free port"));
         back.connect(server).expect("a local address");
@@ -80,6 +99,7 @@ impl Proxy {
             link,
             counts: Some(counts.clone()),
             stop: stop.clone(),
+            narrow: None,
         };
         let seed = link.seed ^ u64::MAX;
         let down = Direction {
@@ -89,6 +109,7 @@ impl Proxy {
             link: Link { seed, ..link },
             counts: None,
             stop: stop.clone(),
+            narrow,
         };
         let threads = [up, down].map(|direction| std::thread::spawn(move || direction.run()));
         Self { address, counts, stop, threads: threads.into() }
@@ -135,10 +156,12 @@ struct Direction {
     link: Link,
     counts: Option<Arc<Counts>>,
     stop: Arc<AtomicBool>,
+    narrow: Option<Narrow>,
 }
 
 impl Direction {
     fn run(&self) {
+        let mut free = Instant::now();
         let mut dice = Dice(self.link.seed);
         let mut waiting: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>> = BinaryHeap::new();
         let mut buffer = [0; DATAGRAM];
@@ -150,7 +173,9 @@ impl Direction {
             self.from.set_read_timeout(Some(timeout)).expect("the timeout is not zero");
             match self.from.recv_from(&mut buffer) {
                 Ok((length, peer)) => {
-                    if let Some(delay) = self.arrived(&buffer[..length], peer, &mut dice) {
+                    let delay = self.arrived(&buffer[..length], peer, &mut dice);
+                    let turn = self.turn(length, &mut free);
+                    if let Some(delay) = delay.and_then(|delay| Some(delay + turn?)) {
                         serial += 1;
                         waiting.push(Reverse((Instant::now() + delay, serial, buffer[..length].to_vec())));
                     }
@@ -177,6 +202,19 @@ impl Direction {
             counts.note(datagram, lost);
         }
         (!lost).then(|| self.link.delay_min + Duration::from_micros(extra))
+    }
+
+    /// How long a datagram takes through the narrowest place, or `None` when too much waits there. `free` is when the last
+    /// one is through.
+    fn turn(&self, length: usize, free: &mut Instant) -> Option<Duration> {
+        let Some(narrow) = self.narrow else { return Some(Duration::ZERO) };
+        let now = Instant::now();
+        let start = (*free).max(now);
+        if start - now > narrow.queue {
+            return None;
+        }
+        *free = start + Duration::from_micros(length as u64 * 8_000_000 / narrow.rate);
+        Some(*free - now)
     }
 
     fn send(&self, datagram: &[u8]) {

@@ -6,13 +6,17 @@
 //!
 //! When the publisher leaves, the player waits for the next one of that path, whose media goes on in the same streams.
 //!
-//! Frames leave as fast as they come: what the network cannot take is lost there, asked for again, and after that mended
-//! by a keyframe. A player begins at the keyframe of the group at hand; what lies between it and the live edge is shown
+//! Pictures leave at a pace that the player's link was seen to carry, and wait in the model where that is slower than they
+//! come: then the player is sent another rendition, or the next group. What is lost is asked for again, and after that
+//! mended by a keyframe. A player begins at the keyframe of the group at hand; what lies between it and the live edge is shown
 //! at once, so that nobody watches behind for having joined between two keyframes.
 
+mod adapt;
 mod choice;
 mod clock;
+mod ladder;
 mod lane;
+mod next;
 
 use std::collections::{HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -20,7 +24,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
 use moqgate_core::{
@@ -34,8 +38,10 @@ use crate::error::Refusal;
 use crate::link::Link;
 use crate::sdp::Offer;
 use crate::sessions::{End, Live, Notice};
+use adapt::{Adapter, Step};
 use choice::{Choice, Formats};
 use clock::Clock;
+use ladder::Ladder;
 use lane::Lane;
 
 /// How long a track may take to be there: publishers of native broadcasts are asked for it first.
@@ -45,6 +51,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Why pictures that are decoded in another order than shown are not sent: browsers drop all but a few of them.
 const B_FRAMES: &str =
     "the picture has B-frames, which browsers do not play over WebRTC: publish it without (x264: -bf 0)";
+/// How often what is sent is fitted to the link: as often as feedback comes.
+const ADAPT_INTERVAL: Duration = Duration::from_millis(100);
 /// Media that a player may be behind before it goes on with a newer group.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
@@ -80,6 +88,9 @@ pub(crate) struct Player {
     clock: Clock,
     /// The newest time of the broadcast when the player began with it.
     edge: Timestamp,
+    adapter: Adapter,
+    adapted: Option<Instant>,
+    ladder: Ladder,
 }
 
 /// A broadcast, and what a player is sent of it.
@@ -104,7 +115,11 @@ impl Player {
             find(&session.consumer(), path, wait, formats).await?;
         let lanes = choices.iter().filter_map(|choice| Lane::new(&newest, choice)).collect();
         let (path, clock, edge) = (path.clone(), Clock::default(), Timestamp::ZERO);
-        Ok(Self { path, broadcast, catalog, newest, lanes, clock, edge })
+        let (adapter, ladder) = (Adapter::default(), Ladder::default());
+        let mut player =
+            Self { path, broadcast, catalog, newest, lanes, clock, edge, adapter, adapted: None, ladder };
+        player.climb(reordered);
+        Ok(player)
     }
 
     /// Waits until the broadcast at hand has ended, and then, at most `wait`, for the next one of that path.
@@ -137,6 +152,8 @@ impl Player {
             }
         }
         self.clock.restart();
+        self.ladder.clear();
+        self.climb(&live.shared.reordered);
         self.begin(live).await;
     }
 
@@ -158,32 +175,80 @@ impl Player {
     /// Ready when there is something for [`Player::advance`] to do.
     fn poll(&mut self, peer: &Peer, cx: &mut Context<'_>) -> Poll<()> {
         let mut more = self.catalog.poll(cx);
-        if peer.poll_room(cx).is_ready() {
-            for lane in &mut self.lanes {
-                more |= lane.fill(cx);
-            }
+        let room = peer.poll_room(cx).is_ready();
+        for lane in &mut self.lanes {
+            more |= lane.fill(room, cx);
         }
         if more { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Sends what is there.
-    fn advance(&mut self, peer: &Peer, link: &Link) {
+    fn advance(&mut self, live: &Live, now: Instant) {
+        let (peer, link) = (&live.peer, &live.link);
         if let Some(Ok(catalog)) = self.catalog.take() {
             self.newest = catalog;
             for lane in &mut self.lanes {
                 lane.update(&self.newest);
             }
+            self.climb(&live.shared.reordered);
         }
+        self.adapt(live, now);
+        let short = self.adapter.is_congested();
         let mut sent = false;
         for lane in &mut self.lanes {
-            if let Some(behind) = lane.skip(BEHIND_MAX) {
+            if let Some(behind) = lane.skip(BEHIND_MAX, short, now) {
                 link.skips.fetch_add(1, Relaxed);
+                live.shared.metrics.skip();
                 debug!(path = %self.path, behind_ms = behind.as_millis(), "WHEP player skips to a newer group");
             }
             sent |= lane.send(peer, &mut self.clock, self.edge);
         }
         if sent {
             peer.flush();
+        }
+    }
+
+    /// Fits what is sent to the link.
+    fn adapt(&mut self, live: &Live, now: Instant) {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.is_video()) else { return };
+        if let Some(step) = lane.changed(&self.newest, now) {
+            self.adapter.switched(step, now);
+            live.link.switches.fetch_add(1, Relaxed);
+            live.shared.metrics.switch();
+            debug!(path = %self.path, track = lane.track(), ?step, "WHEP player is sent another rendition");
+        }
+        if self.adapted.is_some_and(|at| now.saturating_duration_since(at) < ADAPT_INTERVAL) {
+            return;
+        }
+        self.adapted = Some(now);
+        let picture = lane.needs();
+        if let Some(rate) = picture {
+            self.ladder.measured(lane.track(), rate);
+        }
+        let needed: u64 = self.lanes.iter().filter_map(Lane::needs).sum();
+        let estimate = live.peer.estimate();
+        live.link.estimate.store(estimate.unwrap_or_default(), Relaxed);
+        live.peer.set_pace(self.adapter.handle(estimate, needed, now));
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.is_video()) else { return };
+        let (lower, higher) = (self.ladder.lower(lane.track()), self.ladder.higher(lane.track()));
+        let rest = needed - picture.unwrap_or_default();
+        let more = higher.map(|(_, rate)| rate.map(|rate| rate + rest));
+        let choice = match self.adapter.step(estimate, needed, lower.is_some(), more, now) {
+            Some(Step::Down) => lower.map(|choice| (Step::Down, choice)),
+            Some(Step::Up) => higher.map(|(choice, _)| (Step::Up, choice)),
+            None => None,
+        };
+        if let Some((step, choice)) = choice {
+            lane.change(step, choice.clone(), &self.broadcast, now);
+        }
+    }
+
+    /// Looks what else could be sent.
+    fn climb(&mut self, reordered: &Reordered) {
+        let epoch = self.broadcast.info().epoch();
+        if let Some(lane) = self.lanes.iter().find(|lane| lane.is_video()) {
+            let formats = Formats::agreed(vec![lane.payload().clone()], reordered.of(epoch));
+            self.ladder.update(formats.pictures(&self.newest), &self.newest);
         }
     }
 
@@ -197,11 +262,11 @@ impl Player {
         }
     }
 
-    fn heard(&self, inbound: &Inbound, link: &Link) {
+    fn heard(&mut self, inbound: &Inbound, link: &Link) {
         match inbound {
             Inbound::KeyframeRequest { ssrc } => {
                 link.keyframes_asked.fetch_add(1, Relaxed);
-                self.lanes.iter().filter(|lane| lane.ssrc() == *ssrc).for_each(Lane::request_keyframe);
+                self.lanes.iter_mut().filter(|lane| lane.ssrc() == *ssrc).for_each(Lane::request_keyframe);
             }
             Inbound::ReceiverReport { fraction_lost, last_report, delay } => {
                 link.fraction_lost.store(u32::from(*fraction_lost), Relaxed);
@@ -323,7 +388,7 @@ async fn forward(live: &mut Live, player: &mut Player) -> End {
             }
         }
         heard.drain(..).for_each(|inbound| player.heard(&inbound, &link));
-        player.advance(&peer, &link);
+        player.advance(live, Instant::now());
         if let Some(lane) = player.lanes.iter().find(|lane| lane.is_reordered()) {
             live.shared.reordered.note(player.broadcast.info().epoch(), lane.track());
             warn!(path = %player.path, "{B_FRAMES}");

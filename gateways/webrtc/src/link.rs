@@ -17,6 +17,10 @@ pub(crate) struct Link {
     /// Of 256, as the player reports it.
     pub(crate) fraction_lost: AtomicU32,
     pub(crate) skips: AtomicU64,
+    /// What the link carries, bits per second; 0 is not known.
+    pub(crate) estimate: AtomicU64,
+    /// How often another rendition was sent.
+    pub(crate) switches: AtomicU64,
     /// Sound is decoded and encoded for this player.
     pub(crate) transcoded: AtomicU32,
 }
@@ -33,6 +37,8 @@ impl LinkStats for Link {
             ("problems", count(&self.problems)),
             ("keyframes_asked", count(&self.keyframes_asked)),
             ("skips", count(&self.skips)),
+            ("estimate_kbps", count(&self.estimate) / 1e3),
+            ("switches", count(&self.switches)),
             ("audio_transcoded", f64::from(self.transcoded.load(Relaxed))),
         ]
     }

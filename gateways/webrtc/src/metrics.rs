@@ -88,6 +88,8 @@ pub struct Metrics {
     feedback_received: [AtomicU64; Feedback::ALL.len()],
     feedback_sent: [AtomicU64; Feedback::ALL.len()],
     transcodes: AtomicU64,
+    skipped: AtomicU64,
+    switched: AtomicU64,
     ignored: [AtomicU64; Ignored::ALL.len()],
     refused: [AtomicU64; REFUSALS.len()],
 }
@@ -170,6 +172,16 @@ impl Metrics {
         self.transcodes.fetch_add(1, Relaxed);
     }
 
+    /// A player goes on with a newer group.
+    pub(crate) fn skip(&self) {
+        self.skipped.fetch_add(1, Relaxed);
+    }
+
+    /// A player is sent another rendition.
+    pub(crate) fn switch(&self) {
+        self.switched.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn ignore(&self, ignored: Ignored) {
         self.ignored[ignored as usize].fetch_add(1, Relaxed);
     }
@@ -218,6 +230,16 @@ impl Metrics {
             plain("moqgate_webrtc_rtp_sent_total", "Media packets sent.", load(&self.rtp_sent)),
             plain("moqgate_webrtc_transcodes_total", "Audio transcodes begun.", load(&self.transcodes)),
             plain("moqgate_webrtc_rtp_resent_total", "Media packets sent again.", load(&self.rtp_resent)),
+            plain(
+                "moqgate_webrtc_skipped_total",
+                "Times that a player was too far behind and went on with a newer group.",
+                load(&self.skipped),
+            ),
+            plain(
+                "moqgate_webrtc_switched_total",
+                "Times that a player's link made another rendition fit better.",
+                load(&self.switched),
+            ),
         ];
         let labelled = |name, help, label: &'static str, value: &'static str, count| Sample {
             name,

@@ -29,6 +29,8 @@ pub struct Queued {
     pub pts: Timestamp,
     /// It begins a group.
     pub keyframe: bool,
+    /// When it entered the model.
+    pub received: Instant,
     /// As in the model: display time, then the codec's bytes.
     pub payload: Bytes,
 }
@@ -77,7 +79,8 @@ impl FrameSink for Queue {
         let decode = self.order.decode(i64::try_from(pts.as_micros()).unwrap_or(i64::MAX), keyframe);
         self.last = decode;
         self.bytes += frame.payload.len();
-        self.frames.push_back(Queued { decode, pts, keyframe, payload: frame.payload });
+        let Frame { received, payload, .. } = frame;
+        self.frames.push_back(Queued { decode, pts, keyframe, received, payload });
         Ok(())
     }
 
@@ -188,6 +191,11 @@ impl Reader {
         let first = group.first_timestamp();
         self.read(group);
         first
+    }
+
+    /// Leaves out the rest of the group at hand, and goes on with the next one. Whether there was one at hand.
+    pub fn leave_group(&mut self) -> bool {
+        self.group.take().is_some()
     }
 
     /// Says to the publisher that this reader would do better with a keyframe.

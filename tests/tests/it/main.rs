@@ -27,6 +27,7 @@ mod usage;
 mod webhook;
 mod webrtc;
 mod webrtc_usage;
+mod webrtc_narrow;
 mod world;
 
 use std::time::Duration;

@@ -77,6 +77,13 @@ impl Formats {
         }
     }
 
+    /// All pictures of a broadcast that fit, the largest first.
+    pub(super) fn pictures(&self, catalog: &Catalog) -> Vec<Choice> {
+        let choices = choose(catalog, &self.formats);
+        let fitting = choices.video.iter().filter(|carried| !self.is_reordered(&carried.track));
+        fitting.filter_map(|carried| self.choice(carried)).collect()
+    }
+
     fn choice(&self, carried: &Carried) -> Option<Choice> {
         let payload = self.payloads.get(carried.format)?.clone();
         Some(Choice { track: carried.track.clone(), payload, aac: None })

@@ -12,15 +12,21 @@ use moqgate_mux::play::{Bounds, Reader};
 use moqgate_mux::rtp::{Codec, ExportConfig, Exporter, Reordering};
 
 use super::SUBSCRIBE_LIMIT;
+use super::adapt::{Measure, Step};
 use super::choice::Choice;
 use super::clock::Clock;
+use super::next::Next;
 use crate::engine::{Peer, Report, Sending, ntp};
 use crate::sdp::Payload;
 use crate::sessions::Live;
 use crate::transcode::Job;
 
 /// What may lie between the model and the exporter. It is sent in the same turn in which it was taken.
-const BOUNDS: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
+const SOUND: Bounds = Bounds { frames: 64, bytes: 1 << 20 };
+/// Pictures are taken one by one: whether there is room is asked before each.
+pub(super) const PICTURES: Bounds = Bounds { frames: 1, bytes: 1 << 20 };
+/// How often a player whose link is too slow may have a keyframe made for it: all who watch get it.
+const ASK_INTERVAL: Duration = Duration::from_secs(3);
 /// How much faster than live the time before the live edge passes.
 const HURRY: u64 = 64;
 /// What lies at least between two frames of different tracks: a tick of the coarsest clock.
@@ -36,6 +42,8 @@ pub(super) struct Lane {
     newest: Timestamp,
     /// What was sent by an earlier source ends here.
     floor: Timestamp,
+    /// What is read next, once its keyframe has come.
+    next: Option<Next>,
     packets: u32,
     bytes: u32,
 }
@@ -48,6 +56,15 @@ struct Source {
     /// The newest frame when the player began; what is older is shown in a hurry.
     edge: Timestamp,
     gone: bool,
+    /// The newest time that was taken, of the track's own clock.
+    taken: Timestamp,
+    /// What it needs.
+    measure: Measure,
+    /// The least that the player was behind, microseconds.
+    least: Option<i64>,
+    /// The group at hand was left; the player waits for another one.
+    left: bool,
+    asked: Option<Instant>,
     /// The AudioSpecificConfig of AAC that is made Opus.
     aac: Option<Bytes>,
     /// Keeps that going.
@@ -76,6 +93,7 @@ impl Lane {
             source: Source::of(choice),
             newest: Timestamp::ZERO,
             floor: Timestamp::ZERO,
+            next: None,
             packets: 0,
             bytes: 0,
         })
@@ -84,6 +102,7 @@ impl Lane {
     /// Nothing is read any more.
     pub(super) fn rest(&mut self) {
         self.source = Source { gone: true, ..Source::default() };
+        self.next = None;
     }
 
     /// Goes on with another track in the same stream of packets, after [`Lane::begin`]. Whether that is possible.
@@ -94,7 +113,7 @@ impl Lane {
             None => return false,
         }
         self.floor = self.newest.checked_add(STEP_MIN).unwrap_or(self.newest);
-        self.source = Source::of(choice);
+        (self.source, self.next) = (Source::of(choice), None);
         true
     }
 
@@ -128,7 +147,8 @@ impl Lane {
         self.source.edge = track.newest_timestamp().unwrap_or_default();
         let video = self.payload.format.codec().is_video();
         let name = self.source.track.clone();
-        let reader = Reader::new(name, video, 0, Timestamp::ZERO, BOUNDS, Instant::now, track);
+        let bounds = if video { PICTURES } else { SOUND };
+        let reader = Reader::new(name, video, 0, Timestamp::ZERO, bounds, Instant::now, track);
         self.source.reader = Some(reader);
         Ok(())
     }
@@ -152,28 +172,93 @@ impl Lane {
         track.map_err(|error| error.to_string())
     }
 
-    /// Takes frames out of the model. Whether there are more than before, or the end was found.
-    pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> bool {
-        self.source.reader.as_mut().is_some_and(|reader| !reader.is_over() && reader.fill(i64::MAX, cx))
+    /// Whether it has pictures.
+    pub(super) fn is_video(&self) -> bool {
+        self.payload.format.codec().is_video()
     }
 
-    /// Goes on with a newer group when the player is further behind than `max`. By how much it was.
-    pub(super) fn skip(&mut self, max: Duration) -> Option<Duration> {
-        let reader = self.source.reader.as_mut()?;
-        let behind = Duration::from_micros(reader.backlog().max(0).unsigned_abs());
-        if behind <= max || !reader.is_behind() {
+    /// What the track needs, bits per second, once enough of it was seen.
+    pub(super) fn needs(&self) -> Option<u64> {
+        self.source.measure.rate()
+    }
+
+    /// Begins to change to another rendition of the same broadcast. The one at hand goes on until a keyframe of the other
+    /// one has come.
+    pub(super) fn change(&mut self, step: Step, choice: Choice, broadcast: &BroadcastConsumer, now: Instant) {
+        if self.next.is_none() {
+            let floor = self.source.taken.checked_add(STEP_MIN).unwrap_or(self.source.taken);
+            self.next = Some(Next::new(step, choice, broadcast.clone(), floor, now));
+        }
+    }
+
+    /// Changes, if the keyframe has come.
+    pub(super) fn changed(&mut self, catalog: &Catalog, now: Instant) -> Option<Step> {
+        let next = self.next.take()?;
+        if !next.is_ready() {
+            self.next = Some(next).filter(|next| !next.is_lost(now));
             return None;
         }
-        reader.skip_to_newest(&mut Context::from_waker(Waker::noop()))?;
-        Some(behind)
+        let step = next.step;
+        let (choice, reader) = next.take()?;
+        if !self.switch(catalog, &choice) {
+            return None;
+        }
+        self.source.reader = Some(reader);
+        Some(step)
+    }
+
+    /// Takes frames out of the model, pictures where there is `room`. Whether there is something to do.
+    pub(super) fn fill(&mut self, room: bool, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
+        if let Some(next) = &mut self.next {
+            more |= next.fill(cx);
+        }
+        let video = self.is_video();
+        if let Some(reader) = self.source.reader.as_mut().filter(|reader| !reader.is_over()) {
+            more |= (room || !video) && reader.fill(i64::MAX, cx);
+        }
+        more
+    }
+
+    /// Goes on with a newer group when the player is further behind than `max`; where its link is `short`, also if there is
+    /// none yet. By how much it was.
+    pub(super) fn skip(&mut self, max: Duration, short: bool, now: Instant) -> Option<Duration> {
+        let video = self.is_video();
+        let source = &mut self.source;
+        let reader = source.reader.as_mut()?;
+        let behind = reader.backlog().max(0);
+        if source.left
+            && source.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_INTERVAL)
+        {
+            source.asked = Some(now);
+            reader.request_keyframe();
+        }
+        let past = |least: i64| Duration::from_micros(behind.saturating_sub(least).unsigned_abs()) > max;
+        if past(0) && reader.is_behind() {
+            reader.skip_to_newest(&mut Context::from_waker(Waker::noop()))?;
+            (source.left, source.least) = (false, None);
+            return Some(Duration::from_micros(behind.unsigned_abs()));
+        }
+        // Who has joined in the middle of a group is behind at first.
+        let least = source.least.map_or(behind, |least| least.min(behind));
+        source.least = Some(least);
+        if !video || !short || source.left || !past(least) || !reader.leave_group() {
+            return None;
+        }
+        source.left = true;
+        Some(Duration::from_micros(behind.unsigned_abs()))
     }
 
     /// Sends what was taken. `edge` is the newest time of the broadcast when the player began with it. Whether that was
     /// anything.
     pub(super) fn send(&mut self, peer: &Peer, clock: &mut Clock, edge: Timestamp) -> bool {
+        let video = self.is_video();
         let Some(reader) = &mut self.source.reader else { return false };
         let mut sent = false;
         while let Some(frame) = reader.pop() {
+            self.source.measure.push(frame.pts, frame.payload.len());
+            self.source.taken = self.source.taken.max(frame.pts);
+            self.source.left &= !frame.keyframe;
             let time = clock.place(hurried(frame.pts, self.source.edge), edge, SystemTime::now());
             let time = time.max(self.floor);
             self.newest = self.newest.max(time);
@@ -184,7 +269,8 @@ impl Lane {
             while let Some(packet) = self.exporter.poll() {
                 self.packets = self.packets.wrapping_add(1);
                 self.bytes = self.bytes.wrapping_add(packet.payload.len() as u32);
-                peer.send(packet, self.payload.number);
+                let send = if video { Peer::send_paced } else { Peer::send };
+                send(peer, packet, self.payload.number);
                 sent = true;
             }
         }
@@ -205,10 +291,14 @@ impl Lane {
         }
     }
 
-    /// The player lost what it needs to go on.
-    pub(super) fn request_keyframe(&self) {
-        if let Some(reader) = &self.source.reader {
+    /// The player lost what it needs to go on. A publisher that can makes a keyframe; where none can, the player goes on with
+    /// the newest group if that is not yet the one at hand, and otherwise waits for the next.
+    pub(super) fn request_keyframe(&mut self) {
+        if let Some(reader) = &mut self.source.reader {
             reader.request_keyframe();
+            if reader.is_behind() {
+                reader.skip_to_newest(&mut Context::from_waker(Waker::noop()));
+            }
         }
     }
 
@@ -257,7 +347,109 @@ fn hurried(time: Timestamp, edge: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::task::Poll;
+
+    use moqgate_core::{
+        Credential, Direction, Frame, Gate, Grant, GroupProducer, Identity, OpenAdmission, Origin,
+        OriginConfig, Path, Protocol, PublishOptions, Request, Session, TrackInfo, TrackProducer,
+    };
+    use moqgate_mux::rtp::Format;
+
     use super::*;
+
+    fn lane(name: &str) -> (Lane, TrackProducer, Session) {
+        let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let path = Path::new("live/cam0").expect("a path");
+        let request = Request {
+            protocol: Protocol::Srt,
+            direction: Direction::Both,
+            path: path.clone(),
+            credential: Credential::None,
+            peer,
+        };
+        let grant = Grant::everything(Identity::Anonymous(peer.ip()));
+        let session = gate.open(request, grant, SystemTime::now(), None);
+        let broadcast = session.publisher().publish(&path, PublishOptions::default(), Instant::now());
+        let broadcast = broadcast.expect("the path is free");
+        let max_age = Duration::from_secs(60);
+        let info = TrackInfo { name: name.into(), timescale: 1_000_000, priority: 1, max_age };
+        let track = broadcast.create_track(info).expect("a track");
+        let consumer = session.consumer().consume(&path).expect("it is live");
+        let reading = consumer.subscribe(name, Subscription::default());
+        let mut reading = std::pin::pin!(reading);
+        let Poll::Ready(Ok(reading)) = reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the track is there");
+        };
+        let text = br#"{"video":{"renditions":{"v":{"codec":"vp8"}}}}"#;
+        let catalog = Catalog::from_json(text).expect("a catalog");
+        let payload = Payload {
+            number: 96,
+            format: Format::new(Codec::Vp8, ""),
+            parameters: String::new(),
+            channels: 0,
+        };
+        let choice = Choice { track: name.to_owned(), payload, aac: None };
+        let mut lane = Lane::new(&catalog, &choice).expect("VP8 has a form");
+        let reader = Reader::new(name.to_owned(), true, 0, Timestamp::ZERO, PICTURES, Instant::now, reading);
+        lane.source.reader = Some(reader);
+        std::mem::forget(broadcast);
+        (lane, track, session)
+    }
+
+    fn push(group: &mut GroupProducer, millis: u64) {
+        let micros = millis * 1000;
+        let payload = Bytes::copy_from_slice(&(micros | 0b11 << 62).to_be_bytes());
+        let timestamp = Timestamp::from_micros(micros);
+        group.push(Frame { timestamp, received: Instant::now(), payload }).expect("it is open");
+    }
+
+    /// What the lane takes next, milliseconds.
+    fn taken(lane: &mut Lane) -> Vec<u64> {
+        let mut times = Vec::new();
+        while lane.fill(true, &mut Context::from_waker(Waker::noop())) {
+            let reader = lane.source.reader.as_mut().expect("it reads");
+            times.extend(std::iter::from_fn(|| reader.pop()).map(|frame| frame.pts.as_micros() / 1000));
+        }
+        times
+    }
+
+    /// An encoder that makes no keyframes when asked, such as one that pushes over SRT or RTMP.
+    #[test]
+    fn who_lost_a_picture_goes_on_with_a_newer_keyframe_or_waits_for_one() {
+        let (mut lane, track, _session) = lane("v");
+        let mut first = track.append_group().expect("it is live");
+        [0, 40, 80].into_iter().for_each(|at| push(&mut first, at));
+        assert_eq!(taken(&mut lane), [0, 40, 80]);
+        lane.request_keyframe();
+        push(&mut first, 120);
+        assert_eq!(taken(&mut lane), [120], "the newest keyframe was sent already");
+        push(&mut first, 160);
+        let mut second = track.append_group().expect("it is live");
+        push(&mut second, 200);
+        lane.request_keyframe();
+        assert_eq!(taken(&mut lane), [200], "what lies before the newer keyframe is of no use");
+    }
+
+    #[test]
+    fn a_link_that_is_too_slow_leaves_groups_out_and_never_who_has_just_joined() {
+        let (mut lane, track, _session) = lane("v");
+        let (max, now) = (Duration::from_secs(1), Instant::now());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = track.append_group().expect("it is live");
+        (0..100).for_each(|frame| push(&mut first, frame * 40));
+        assert!(lane.fill(true, &mut cx) && lane.source.reader.as_mut().expect("it reads").pop().is_some());
+        assert_eq!(lane.skip(max, true, now), None, "four seconds behind, as it has joined");
+        (100..130).for_each(|frame| push(&mut first, frame * 40));
+        assert_eq!(lane.skip(max, false, now), None, "a link that carries everything catches up");
+        assert!(lane.skip(max, true, now).is_some());
+        assert_eq!(lane.skip(max, true, now), None, "once");
+        assert_eq!(taken(&mut lane), Vec::<u64>::new(), "the rest of the group is left out");
+        let mut second = track.append_group().expect("it is live");
+        push(&mut second, 5200);
+        assert_eq!(taken(&mut lane), [5200]);
+    }
 
     #[test]
     fn what_lies_before_the_live_edge_passes_in_a_hurry() {

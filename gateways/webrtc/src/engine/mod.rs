@@ -4,6 +4,8 @@
 //! it. It never gathers candidates of its own and never looks for those of the remote (ICE lite, RFC 8445 section 2.5):
 //! the remote checks, and the address that it checks from is where media goes.
 
+mod estimate;
+mod pace;
 mod runtime;
 mod setup;
 mod socket;
@@ -171,7 +173,7 @@ impl Peer {
         }
     }
 
-    /// Ready when there is room for the packets of another frame.
+    /// Ready when there is room for the packets of another picture.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.queues.poll_room(cx)
     }
@@ -179,6 +181,21 @@ impl Peer {
     /// Queues a packet for sending; [`Peer::flush`] sends what is queued.
     pub(crate) fn send(&self, packet: Media, payload_type: u8) {
         self.queues.send(tap::outgoing(packet, payload_type));
+    }
+
+    /// The same for a packet of a picture, which leaves at the pace.
+    pub(crate) fn send_paced(&self, packet: Media, payload_type: u8) {
+        self.queues.send_paced(tap::outgoing(packet, payload_type));
+    }
+
+    /// What the link carries, bits per second, as far as the remote tells.
+    pub(crate) fn estimate(&self) -> Option<u64> {
+        self.queues.estimate.get()
+    }
+
+    /// At how many bits per second pictures leave.
+    pub(crate) fn set_pace(&self, rate: u64) {
+        self.queues.set_pace(rate);
     }
 
     /// Queues sender reports.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rtc::crypto::SignatureScheme;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{
-    NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry, Slot, TwccReceiverBuilder,
+    CongestionControlBuilder, NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry,
+    Slot, TwccReceiverBuilder, TwccSenderBuilder,
 };
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::certificate::CertificateParams;
@@ -24,6 +25,7 @@ use webrtc::peer_connection::{
     SettingEngineBuilder,
 };
 
+use super::estimate::Estimator;
 use super::runtime::Surroundings;
 use super::tap::{Counter, Queues, Tap};
 use super::{EngineError, Extensions, Peer, Sending, State, Watcher};
@@ -115,7 +117,14 @@ impl Engine {
             .with(Slot::Custom(20_000), Tap::new(Arc::clone(queues), extensions));
         if !sending.is_empty() {
             let responder = NackResponderBuilder::new().with_size(RESEND_PACKETS).build();
-            return registry.with(Slot::NackResponder, responder);
+            let registry = registry.with(Slot::NackResponder, responder);
+            if offer.extension(uri::TRANSPORT_CC).is_none() {
+                return registry;
+            }
+            let estimator = Estimator::new(Arc::clone(&queues.estimate));
+            return registry
+                .with(Slot::TwccSender, TwccSenderBuilder::new().build())
+                .with(Slot::CongestionControl, CongestionControlBuilder::new(estimator).build());
         }
         let nacks = NackGeneratorBuilder::new()
             .with_size(NACK_PACKETS)
@@ -152,7 +161,7 @@ fn media_engine(offer: &Offer, sending: &[Sending]) -> Result<MediaEngine, Engin
         (uri::MID, true, true),
         (uri::RID, false, receives),
         (uri::RRID, false, receives),
-        (uri::TRANSPORT_CC, true, receives),
+        (uri::TRANSPORT_CC, true, true),
     ] {
         let capability = || RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
         if wanted {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moqgate_mux::rtp::Packet as Media;
@@ -23,14 +23,23 @@ use rtc::shared::TransportContext;
 use rtc::shared::error::Error;
 use tokio::sync::Notify;
 
+use super::estimate::Estimate;
+use super::pace::Pace;
 use super::{Extensions, Inbound};
 use crate::metrics::{Feedback, Metrics};
 
 /// Most packets from a peer that wait for its importer: a second of 20 Mbit/s. A full queue drops its oldest, which
 /// the importer sees as a loss.
 const INBOUND_MAX: usize = 2048;
-/// When so many packets wait to be encrypted, who sends waits for room: more than a keyframe at 10 Mbit/s.
-const OUTBOUND_MAX: usize = 1024;
+/// When so much waits for its turn, who sends waits for room. What the pace carries in this time comes late by as much,
+/// and is charged although it may be lost with the connection.
+const OUTBOUND_TIME: Duration = Duration::from_millis(100);
+/// Beside so many bytes, a frame of a slow stream.
+const OUTBOUND_BYTES_MIN: usize = 16 << 10;
+/// And whatever the pace is, not more than so many bytes.
+const OUTBOUND_BYTES_MAX: usize = 4 << 20;
+/// What RTP and SRTP add to a payload, bytes.
+const HEADERS: usize = 36;
 
 /// What both ends of a peer share.
 #[derive(Debug, Default)]
@@ -38,12 +47,25 @@ pub(super) struct Queues {
     inbound: Mutex<VecDeque<Inbound>>,
     pub(super) arrived: Notify,
     outbound: Mutex<Outbound>,
+    /// What the link carries.
+    pub(super) estimate: Arc<Estimate>,
 }
 
 #[derive(Debug, Default)]
 struct Outbound {
-    packets: VecDeque<Packet>,
+    /// What leaves at once.
+    first: VecDeque<Packet>,
+    /// What leaves at the pace, with its bytes.
+    paced: VecDeque<(Packet, usize)>,
+    bytes: usize,
+    pace: Pace,
     waker: Option<Waker>,
+}
+
+impl Outbound {
+    fn bytes_max(&self) -> usize {
+        self.pace.bytes_in(OUTBOUND_TIME).clamp(OUTBOUND_BYTES_MIN, OUTBOUND_BYTES_MAX)
+    }
 }
 
 impl Queues {
@@ -55,16 +77,30 @@ impl Queues {
     /// Ready when there is room for packets.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut outbound = lock(&self.outbound);
-        if outbound.packets.len() < OUTBOUND_MAX {
+        if outbound.bytes < outbound.bytes_max() {
             return Poll::Ready(());
         }
         outbound.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    /// Queues a packet. The packets of one frame belong together, so only [`Queues::poll_room`] says no.
+    /// Queues a packet that leaves at once.
     pub(super) fn send(&self, packet: Packet) {
-        lock(&self.outbound).packets.push_back(packet);
+        lock(&self.outbound).first.push_back(packet);
+    }
+
+    /// Queues a packet that leaves at the pace. The packets of one frame belong together, so only [`Queues::poll_room`]
+    /// says no.
+    pub(super) fn send_paced(&self, packet: Packet) {
+        let bytes = HEADERS + if let Packet::Rtp(media) = &packet { media.payload.len() } else { 0 };
+        let mut outbound = lock(&self.outbound);
+        outbound.bytes += bytes;
+        outbound.paced.push_back((packet, bytes));
+    }
+
+    /// Bits per second at which packets leave.
+    pub(super) fn set_pace(&self, rate: u64) {
+        lock(&self.outbound).pace.set_rate(rate);
     }
 
     fn put(&self, inbound: Inbound) {
@@ -77,17 +113,30 @@ impl Queues {
         self.arrived.notify_one();
     }
 
-    fn next(&self) -> Option<Packet> {
-        let (packet, waker) = {
-            let mut outbound = lock(&self.outbound);
-            let packet = outbound.packets.pop_front();
-            let waker = if outbound.packets.len() < OUTBOUND_MAX / 2 { outbound.waker.take() } else { None };
-            (packet, waker)
-        };
+    fn next(&self, now: Instant) -> Option<Packet> {
+        let mut outbound = lock(&self.outbound);
+        if let Some(packet) = outbound.first.pop_front() {
+            return Some(packet);
+        }
+        if outbound.paced.is_empty() || !outbound.pace.is_ready(now) {
+            return None;
+        }
+        let (packet, bytes) = outbound.paced.pop_front()?;
+        outbound.pace.took(bytes);
+        outbound.bytes -= bytes;
+        let room = outbound.bytes < outbound.bytes_max() / 2;
+        let waker = if room { outbound.waker.take() } else { None };
+        drop(outbound);
         if let Some(waker) = waker {
             waker.wake();
         }
-        packet
+        Some(packet)
+    }
+
+    /// When [`Queues::next`] has something, if it has not now.
+    fn due(&self) -> Option<Instant> {
+        let outbound = lock(&self.outbound);
+        if outbound.paced.is_empty() { None } else { outbound.pace.due() }
     }
 }
 
@@ -149,12 +198,17 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     }
 
     fn poll_write(&mut self) -> Option<TaggedPacket> {
-        let packet = self.queues.next()?;
+        let now = Instant::now();
+        let packet = self.queues.next(now)?;
         Some(TaggedPacket {
-            now: Instant::now(),
+            now,
             transport: TransportContext::default(),
             message: AttributedPacket::new(packet),
         })
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.queues.due()
     }
 }
 
@@ -325,6 +379,42 @@ mod tests {
         let Packet::Rtp(sent) = outgoing(packet, payload_type) else { panic!("media") };
         assert!(!sent.header.extension && sent.header.extensions.is_empty());
         assert_eq!((sent.header.ssrc, &sent.payload[..]), (7, &b"media"[..]));
+    }
+
+    #[test]
+    fn pictures_wait_for_their_turn_and_nothing_else_does() {
+        let packet = |ssrc, bytes| {
+            let media = Media { ssrc, payload: vec![0; bytes].into(), ..Media::default() };
+            outgoing(media, 96)
+        };
+        let ssrc = |packet: Option<Packet>| match packet {
+            Some(Packet::Rtp(media)) => Some(media.header.ssrc),
+            _ => None,
+        };
+        let (queues, start) = (Queues::default(), Instant::now());
+        let mut now = start;
+        let mut cx = Context::from_waker(Waker::noop());
+        queues.set_pace(800_000);
+        for _ in 0..20 {
+            assert!(
+                queues.poll_room(&mut cx).is_ready() || lock(&queues.outbound).bytes >= OUTBOUND_BYTES_MIN
+            );
+            queues.send_paced(packet(1, 1164));
+        }
+        assert!(queues.poll_room(&mut cx).is_pending(), "100 ms of 800 kbit/s, or 16 KiB");
+        let mut left = 0;
+        while let Some(due) = queues.next(now).map_or_else(|| queues.due(), |_| Some(now)) {
+            left += usize::from(due == now);
+            if due > now {
+                queues.send(packet(2, 100));
+                assert_eq!(ssrc(queues.next(due)), Some(2), "sound goes first");
+                now = due;
+            }
+        }
+        // 24,000 bytes at 100,000 a second, the first of which leave at once.
+        let took = now.saturating_duration_since(start);
+        assert!((200..260).contains(&took.as_millis()), "{took:?}");
+        assert!(left == 20 && queues.poll_room(&mut cx).is_ready());
     }
 
     #[test]
