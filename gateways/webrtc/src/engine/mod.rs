@@ -6,6 +6,7 @@
 
 mod estimate;
 mod pace;
+mod repair;
 mod runtime;
 mod setup;
 mod socket;

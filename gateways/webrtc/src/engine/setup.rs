@@ -26,6 +26,7 @@ use webrtc::peer_connection::{
 };
 
 use super::estimate::Estimator;
+use super::repair::Repair;
 use super::runtime::Surroundings;
 use super::tap::{Counter, Queues, Tap};
 use super::{EngineError, Extensions, Peer, Sending, State, Watcher};
@@ -131,6 +132,7 @@ impl Engine {
             .with_interval(NACK_INTERVAL)
             .with_max_nacks_per_packet(NACKS_PER_PACKET);
         registry
+            .with(Slot::Custom(6_500), Repair::new(offer))
             .with(Slot::NackGenerator, nacks.build())
             .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
             .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
@@ -143,8 +145,9 @@ fn names() -> Vec<SocketAddr> {
     families.into_iter().filter(|name| std::net::UdpSocket::bind(name).is_ok()).collect()
 }
 
-/// Knows what was offered, or what is sent, by the offered numbers. Retransmission has no format of its own: packets
-/// are sent again as they were, since the library asks without end for what came back in another form.
+/// Knows what was offered, or what is sent, by the offered numbers. Retransmission has no format of its own here: what
+/// comes back in one is restored in front of the library (see `repair`), which would ask for it without end, and players are
+/// sent packets again as they were.
 fn media_engine(offer: &Offer, sending: &[Sending]) -> Result<MediaEngine, EngineError> {
     let mut engine = MediaEngine::default();
     let payloads: Vec<&Payload> = if sending.is_empty() {

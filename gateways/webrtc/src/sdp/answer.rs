@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::{Offer, attribute, is_candidate};
+use super::{Offer, Section, attribute, is_candidate};
 
 /// How a candidate is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,48 +41,57 @@ impl Candidate {
 }
 
 /// Makes the engine's answer what the peer can use: with our candidates in the first section that is accepted, with a
-/// format in every section that is not (browsers drop an answer without), and stereo allowed.
+/// format in every section that is not (browsers drop an answer without), and stereo allowed. Where we receive pictures,
+/// what is lost may be sent again in a format of its own, which the engine is not told of.
 pub fn finish(answer: &str, offer: &Offer, candidates: &[Candidate]) -> String {
     let mut text = String::new();
-    let mut section = 0;
     let mut told = false;
-    let mut telling = false;
-    let tell = |text: &mut String| {
-        for (rank, candidate) in candidates.iter().enumerate() {
-            text.push_str(&candidate.line(rank));
-            text.push_str("\r\n");
-        }
-        text.push_str("a=end-of-candidates\r\n");
-    };
+    // What stands at the end of the section at hand.
+    let mut end = String::new();
+    let mut sections = offer.sections().iter();
+    // Writing to a string cannot fail.
     for line in answer.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
-        if line.starts_with("m=") {
-            if std::mem::take(&mut telling) {
-                tell(&mut text);
-            }
-            let refused = line.split(' ').nth(1) == Some("0");
-            telling = !refused && !told;
-            told |= !refused;
-            let format = offer.sections().get(section).filter(|_| refused);
-            section += 1;
-            text.push_str(line);
-            if let Some(offered) = format.filter(|_| line.split(' ').nth(3).is_none_or(str::is_empty)) {
-                // Writing to a string cannot fail.
-                let _ = write!(text, " {}", offered.first_format());
-            }
-        } else if is_candidate(line) {
+        if is_candidate(line) {
             continue;
-        } else {
+        }
+        if !line.starts_with("m=") {
             text.push_str(line);
             if is_opus_format(line, answer) && !line.contains("stereo=") {
                 text.push_str(";stereo=1;sprop-stereo=1");
             }
+            text.push_str("\r\n");
+            continue;
+        }
+        text.push_str(&std::mem::take(&mut end));
+        text.push_str(line);
+        let refused = line.split(' ').nth(1) == Some("0");
+        let section = sections.next();
+        if let Some(offered) = section.filter(|_| refused) {
+            if line.split(' ').nth(3).is_none_or(str::is_empty) {
+                let _ = write!(text, " {}", offered.first_format());
+            }
+        } else if let Some(offered) = section.filter(|section| section.direction.sends()) {
+            for (number, repaired) in repairs(line, offered) {
+                let _ = write!(text, " {number}");
+                let _ = write!(end, "a=rtpmap:{number} rtx/90000\r\na=fmtp:{number} apt={repaired}\r\n");
+            }
         }
         text.push_str("\r\n");
+        if !refused && !std::mem::replace(&mut told, true) {
+            for (rank, candidate) in candidates.iter().enumerate() {
+                let _ = write!(end, "{}\r\n", candidate.line(rank));
+            }
+            end.push_str("a=end-of-candidates\r\n");
+        }
     }
-    if telling {
-        tell(&mut text);
-    }
-    text
+    text + &end
+}
+
+/// The formats that repair what an accepted section of the answer lists.
+fn repairs<'a>(line: &'a str, offered: &'a Section) -> impl Iterator<Item = (u8, u8)> + 'a {
+    let is_listed = move |number: u8| line.split(' ').skip(3).any(|listed| listed.parse() == Ok(number));
+    let repairs = offered.repairs.iter().copied();
+    repairs.filter(move |(number, repaired)| is_listed(*repaired) && !is_listed(*number))
 }
 
 /// Whether the line holds the parameters of Opus.
@@ -127,6 +136,25 @@ mod tests {
         let candidates: Vec<_> = text.lines().filter(|line| line.starts_with("a=candidate")).collect();
         assert_eq!(candidates, ["a=candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host"], "{text}");
         assert!(text.ends_with("typ host\r\na=end-of-candidates\r\n"), "{text}");
+    }
+
+    #[test]
+    fn pictures_may_be_sent_again_in_a_format_of_their_own() {
+        let offer = Offer::parse(&chromium(&[section("video")])).expect("an offer");
+        let [video] = offer.sections() else { panic!("one section") };
+        assert_eq!((&video.repairs[..], &video.repairing[..]), (&[(97, 96)][..], &[(2, 1)][..]));
+        let answer =
+            |formats: &str| format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF {formats}\r\na=mid:video\r\n");
+        let text = finish(&answer("96 102"), &offer, &[]);
+        assert_eq!(
+            text,
+            "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 102 97\r\na=mid:video\r\na=rtpmap:97 rtx/90000\r\n\
+             a=fmtp:97 apt=96\r\na=end-of-candidates\r\n"
+        );
+        assert!(!finish(&answer("102"), &offer, &[]).contains("rtx"), "nobody needs it");
+        let watching = chromium(&[section("video").replace("sendonly", "recvonly")]);
+        let offer = Offer::parse(&watching).expect("an offer");
+        assert!(!finish(&answer("96 102"), &offer, &[]).contains("rtx"), "it is us who send");
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod offer;
 
 pub use answer::{Candidate, Transport, finish};
 pub use fragment::Fragment;
+#[cfg(test)]
+pub(crate) use offer::tests;
 pub use offer::{Direction, Kind, Offer, Payload, SdpError, Section};
 
 /// Names of RTP header extensions.

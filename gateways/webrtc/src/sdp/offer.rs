@@ -116,6 +116,10 @@ pub struct Section {
     pub layers: Vec<String>,
     /// Sources that it names, without those of retransmissions.
     pub sources: Vec<u32>,
+    /// Formats in which packets are sent again (RFC 4588): their numbers, and those of what they repair.
+    pub repairs: Vec<(u8, u8)>,
+    /// Sources that repair others: the repairing one, and the one that is repaired.
+    pub repairing: Vec<(u32, u32)>,
     /// Whether it is offered at all: its port is not zero.
     pub offered: bool,
     protocol: String,
@@ -256,10 +260,12 @@ impl Section {
         let formats: Vec<&str> = words.collect();
         let first_format = (*formats.first()?).to_owned();
         let all = |name: &'static str| lines.iter().filter_map(move |line| attribute(line, name));
-        let repairs: Vec<u32> = all("ssrc-group")
-            .filter_map(|group| group.strip_prefix("FID "))
-            .filter_map(|group| group.split(' ').nth(1)?.parse().ok())
-            .collect();
+        let pair = |group: &str| {
+            let (first, second) = group.strip_prefix("FID ")?.split_once(' ')?;
+            Some((second.parse().ok()?, first.parse().ok()?))
+        };
+        let repairing: Vec<(u32, u32)> = all("ssrc-group").filter_map(pair).take(SOURCES_MAX).collect();
+        let repairs: Vec<u32> = repairing.iter().map(|(repair, _)| *repair).collect();
         let mut sources: Vec<u32> = all("ssrc")
             .filter_map(|value| value.split(' ').next()?.parse().ok())
             .filter(|source| !repairs.contains(source))
@@ -270,7 +276,10 @@ impl Section {
         let layers = all("rid").filter_map(|rid| rid.split_once(" send")).map(|(rid, _)| rid.to_owned());
         let payloads: Vec<_> = payloads.collect();
         let keeps = |line: &&&str| keeps(line, &payloads, &repairs);
+        let repair = |format: &&str| repair(format, lines, &payloads);
         Some(Self {
+            repairs: formats.iter().filter_map(repair).take(PAYLOADS_MAX).collect(),
+            repairing,
             kind,
             direction: direction(lines),
             mid: all("mid").next().map(str::to_owned),
@@ -346,6 +355,20 @@ fn payload(number: &str, lines: &[&str], kind: Kind) -> Option<Payload> {
     let channels = parts.next().and_then(|channels| channels.parse().ok()).unwrap_or_default();
     let format = Format::new(codec, &parameters);
     fits.then_some(Payload { number: value, format, parameters, channels })
+}
+
+/// The number of a format that repairs a known one, and the number of that.
+fn repair(number: &str, lines: &[&str], payloads: &[Payload]) -> Option<(u8, u8)> {
+    let about = |name: &str| {
+        lines.iter().find_map(|line| attribute(line, name)?.strip_prefix(number)?.strip_prefix(' '))
+    };
+    if !about("rtpmap")?.eq_ignore_ascii_case("rtx/90000") {
+        return None;
+    }
+    let repaired = about("fmtp")?.split(';').find_map(|part| part.trim().strip_prefix("apt="))?;
+    let repaired: u8 = repaired.parse().ok()?;
+    let known = payloads.iter().any(|payload| payload.number == repaired);
+    Some((number.parse().ok().filter(|number| *number < 128)?, repaired)).filter(|_| known)
 }
 
 /// Whether the engine is told that line of a section.

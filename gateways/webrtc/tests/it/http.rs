@@ -31,7 +31,7 @@ async fn an_offer_is_answered() {
     {
         assert!(answer.body.contains(line), "{line}: {}", answer.body);
     }
-    assert!(!answer.body.contains("rtx"), "{}", answer.body);
+    assert!(answer.body.contains("a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n"), "{}", answer.body);
     assert!(rig.is_live("live/cam0"));
     let gone = rig.send("DELETE", answer.header("location"), &[], "").await;
     assert_eq!(gone.status, StatusCode::OK);
