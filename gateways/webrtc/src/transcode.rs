@@ -145,7 +145,7 @@ impl Work {
             while let Some(frame) = self.source.pop() {
                 let prefix = frame.payload.first().map_or(0, |first| 1usize << (first >> 6));
                 self.transcoder.push(frame.pts, frame.payload.get(prefix..).unwrap_or_default());
-                if !self.give() {
+                if !self.give(frame.received) {
                     return;
                 }
             }
@@ -155,11 +155,11 @@ impl Work {
         }
     }
 
-    /// Publishes what is ready. Whether anybody can still read it.
-    fn give(&mut self) -> bool {
+    /// Publishes what is ready, which came in at `received` as it was. Whether anybody can still read it.
+    fn give(&mut self, received: Instant) -> bool {
         while let Some(made) = self.transcoder.poll() {
             let Ok(mut group) = self.producer.append_group() else { return false };
-            let frame = Frame { timestamp: made.pts, received: Instant::now(), payload: made.payload };
+            let frame = Frame { timestamp: made.pts, received, payload: made.payload };
             if let Err(error) = group.push(frame) {
                 warn!(%error, "transcoded sound is lost");
                 return false;
