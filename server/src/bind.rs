@@ -101,11 +101,16 @@ pub(crate) fn rtmp(
 
 /// Binds the WebRTC port, and looks names of outside addresses up.
 pub(crate) async fn webrtc(config: Webrtc, gate: &Gate) -> Result<moqgate_webrtc::Listener, StartError> {
-    let mut hosts = Vec::new();
-    for host in &config.hosts {
-        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+    let (mut hosts, mut host_names) = (Vec::new(), Vec::new());
+    for host in config.hosts {
+        if let Ok(address) = host.parse() {
+            hosts.push(address);
+            continue;
+        }
+        let found =
+            tokio::net::lookup_host((host.as_str(), 0)).await.map(|found| found.map(|at| at.ip()).collect());
         let found = found.map_err(|source| StartError::Host { host: host.clone(), source })?;
-        hosts.extend(found.map(|address| address.ip()));
+        host_names.push((host, found));
     }
     let ice_servers = config.ice_servers.into_iter().map(|server| {
         let (username, credential) = server.login.unzip();
@@ -114,6 +119,7 @@ pub(crate) async fn webrtc(config: Webrtc, gate: &Gate) -> Result<moqgate_webrtc
     let config = moqgate_webrtc::Config {
         listen: config.listen,
         hosts,
+        host_names,
         ice_servers: ice_servers.collect(),
         offer_wait: config.offer_wait,
         play_wait: config.play_wait,

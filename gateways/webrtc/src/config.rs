@@ -12,6 +12,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Addresses at which peers reach us although no interface has them: the outside of a NAT.
     pub hosts: Vec<IpAddr>,
+    /// Names of such addresses and what they stand for at first; they are looked up again every minute.
+    pub host_names: Vec<(String, Vec<IpAddr>)>,
     /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,
     /// How long an offer to watch waits for its broadcast before it is refused.
@@ -44,6 +46,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8189)),
             hosts: Vec::new(),
+            host_names: Vec::new(),
             ice_servers: Vec::new(),
             // Players that are refused ask again.
             offer_wait: Duration::from_secs(2),

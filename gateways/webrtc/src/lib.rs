@@ -13,6 +13,7 @@ pub mod config;
 mod egress;
 mod engine;
 pub mod error;
+mod hosts;
 mod http;
 mod ingest;
 mod link;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::egress::Reordered;
 use crate::engine::{self, Engine};
 use crate::error::BindError;
+use crate::hosts::{self, Hosts};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::places::Places;
@@ -33,6 +34,7 @@ pub struct Listener {
 pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) config: Config,
+    pub(crate) hosts: Hosts,
     pub(crate) engine: Engine,
     pub(crate) port: Arc<port::Shared>,
     pub(crate) sessions: Sessions,
@@ -65,6 +67,7 @@ impl Listener {
             transcodes: Transcodes::default(),
             reordered: Reordered::default(),
             places: Arc::new(Places::new(&config)),
+            hosts: Hosts::new(config.hosts.clone(), config.host_names.clone()),
             metrics,
             tasks,
             stop: CancellationToken::new(),
@@ -92,6 +95,7 @@ impl Listener {
 
     /// Serves until `shutdown`, then ends every session and waits for every task.
     pub async fn run(self, shutdown: CancellationToken) {
+        self.shared.tasks.spawn(hosts::follow(Arc::clone(&self.shared), self.shared.stop.clone()));
         self.port.run(&self.shared.tasks, shutdown).await;
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -102,7 +106,7 @@ impl Listener {
 impl Shared {
     /// Where the client at `client` may reach the media port, best first.
     pub(crate) fn candidates(&self, client: IpAddr) -> Vec<Candidate> {
-        let mut addresses = self.config.hosts.clone();
+        let mut addresses = self.hosts.addresses();
         let bound = self.local.ip();
         if bound.is_unspecified() {
             let v4_only = bound.is_ipv4();

@@ -227,7 +227,7 @@ pub(crate) struct Webrtc {
     /// Where WebRTC media comes in, UDP and TCP of the same number; offers and answers go over HTTP. Default: `8189`.
     #[arg(id = "webrtc.listen", long = "webrtc-listen", env = "MOQGATE_WEBRTC_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
-    /// Address or name at which this machine is reached from outside its NAT; may be given many times. Default: none.
+    /// Address or name at which this machine is reached from outside its NAT; names are looked up again every minute. May be given many times. Default: none.
     #[arg(
         id = "webrtc.host",
         long = "webrtc-host",

@@ -26,8 +26,8 @@ mod tokens;
 mod usage;
 mod webhook;
 mod webrtc;
-mod webrtc_usage;
 mod webrtc_narrow;
+mod webrtc_usage;
 mod world;
 
 use std::time::Duration;
