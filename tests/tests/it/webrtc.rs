@@ -218,6 +218,25 @@ fn usage_closes_with_the_tabs() {
     assert!(gateway.sessions("webrtc").is_empty());
 }
 
+/// Notes each freeze of the picture, in seconds, and the longest time for which the page itself stood still.
+const NOTE_FREEZES: &str = "
+    window.freezes = [];
+    window.stall = 0;
+    let last = null, at = performance.now();
+    setInterval(async () => {
+        const now = performance.now();
+        window.stall = Math.max(window.stall, (now - at) / 1000 - 0.2);
+        at = now;
+        for (const report of (await session.connection.getStats()).values()) {
+            if (report.type !== 'inbound-rtp' || report.kind !== 'video') continue;
+            const { freezeCount, totalFreezesDuration } = report;
+            if (last && freezeCount > last.freezeCount) freezes.push(totalFreezesDuration - last.totalFreezesDuration);
+            last = report;
+        }
+    }, 200);";
+/// The longest that one picture may stand for packets that were lost, in seconds.
+const FREEZE_MAX: f64 = 1.0;
+
 /// A link that loses packets costs neither a freeze that lasts nor more than a second to come back.
 fn lossy(percent: f64) -> String {
     if !tools::require(&TOOLS) {
@@ -231,23 +250,40 @@ fn lossy(percent: f64) -> String {
     gateway.wait_live(BROADCAST);
     let url = format!("http://{}/watch/{BROADCAST}?via={}", gateway.http(), down.address().port());
     let viewer = Page::visit(&url);
+    let _ = viewer.wait("session.stats.video?.framesDecoded > 0", RUN);
+    let _ = viewer.run(NOTE_FREEZES);
     let (before, after) = measure(&viewer, tools::seconds("MOQGATE_WEBRTC_LOSS_SECONDS", 8));
     let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
     let rate = (count(&after, "framesDecoded") - count(&before, "framesDecoded")) / seconds;
-    let summary = format!(
-        "{percent} %: {rate:.1} frames a second, {} freezes of {} s together, {} lost, {} NACKs, {} PLIs",
-        count(&after, "freezeCount"),
-        count(&after, "totalFreezesDuration"),
-        count(&after, "packetsLost"),
-        count(&after, "nackCount"),
-        count(&after, "pliCount"),
-    );
+    let freezes: Vec<f64> = serde_json::from_value(viewer.run("return freezes")).expect("numbers");
+    let longest = freezes.iter().copied().fold(0.0, f64::max);
+    let stall = viewer.run("return stall").as_f64().expect("a number").max(0.0);
     let metrics = http::get(gateway.http(), "/metrics").expect("an answer").text();
-    for name in ["feedback_total{kind=\"nack\"}", "feedback_sent_total{kind=\"nack\"}", "rtp_resent_total"] {
-        let line = metrics.lines().find(|line| line.starts_with(&format!("moqgate_webrtc_{name}")));
-        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{name}: {line:?}");
-    }
+    let metric = |name: &str| -> u64 {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("moqgate_webrtc_{name} ")));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}"))
+    };
+    let asked = metric("feedback_total{kind=\"nack\"}");
+    let (nacks, plis) =
+        (metric("feedback_sent_total{kind=\"nack\"}"), metric("feedback_sent_total{kind=\"pli\"}"));
+    let sent_by_player = viewer.run_async(
+        "session.connection.getStats().then((reports) => done([...reports.values()]\
+            .find(({ type, kind }) => type === 'inbound-rtp' && kind === 'video').nackCount))",
+    );
+    let sent_by_player = sent_by_player.as_u64().expect("a count");
+    let summary = format!(
+        "{percent} %: {rate:.1} frames a second, {} freezes, the longest of {longest:.2} s (the page of {stall:.2} s), \
+         NACKs: {nacks} sent, {asked} of {sent_by_player} received, {} packets resent, PLIs: {plis} sent, {} received",
+        freezes.len(),
+        metric("rtp_resent_total"),
+        metric("feedback_total{kind=\"pli\"}"),
+    );
+    // What is lost is asked for and sent again, in both directions, and what the player has asked for is counted, as far
+    // as it was not lost itself.
+    assert!(nacks > 0 && asked > 0 && metric("rtp_resent_total") > 0, "{summary}");
+    assert!(asked <= sent_by_player && asked > sent_by_player / 2, "{summary}");
     assert!(rate > 10.0, "{summary}");
+    assert!(longest <= FREEZE_MAX + stall, "{summary}");
     summary
 }
 
