@@ -42,7 +42,7 @@ use adapt::{Adapter, Step};
 use choice::{Choice, Formats};
 use clock::Clock;
 use ladder::Ladder;
-use lane::Lane;
+use lane::{Change, Lane};
 
 /// How long a track may take to be there: publishers of native broadcasts are asked for it first.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
@@ -53,6 +53,8 @@ const B_FRAMES: &str =
     "the picture has B-frames, which browsers do not play over WebRTC: publish it without (x264: -bf 0)";
 /// How often what is sent is fitted to the link: as often as feedback comes.
 const ADAPT_INTERVAL: Duration = Duration::from_millis(100);
+/// A rendition of which nothing comes for so long is left for a smaller one.
+const SILENT: Duration = Duration::from_secs(2);
 /// Media that a player may be behind before it goes on with a newer group.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 
@@ -211,11 +213,15 @@ impl Player {
     /// Fits what is sent to the link.
     fn adapt(&mut self, live: &Live, now: Instant) {
         let Some(lane) = self.lanes.iter_mut().find(|lane| lane.is_video()) else { return };
-        if let Some(step) = lane.changed(&self.newest, now) {
-            self.adapter.switched(step, now);
-            live.link.switches.fetch_add(1, Relaxed);
-            live.shared.metrics.switch();
-            debug!(path = %self.path, track = lane.track(), ?step, "WHEP player is sent another rendition");
+        match lane.changed(&self.newest, now) {
+            Change::Done(step) => {
+                self.adapter.switched(step, now);
+                live.link.switches.fetch_add(1, Relaxed);
+                live.shared.metrics.switch();
+                debug!(path = %self.path, track = lane.track(), ?step, "WHEP player is sent another rendition");
+            }
+            Change::Lost => self.adapter.lost(now),
+            Change::Nothing => {}
         }
         if self.adapted.is_some_and(|at| now.saturating_duration_since(at) < ADAPT_INTERVAL) {
             return;
@@ -234,6 +240,10 @@ impl Player {
         let rest = needed - picture.unwrap_or_default();
         let more = higher.map(|(_, rate)| rate.map(|rate| rate + rest));
         let choice = match self.adapter.step(estimate, needed, lower.is_some(), more, now) {
+            // Browsers stop the largest layers where their own link is short.
+            _ if lane.is_silent(SILENT, now) => lower.map(|choice| (Step::Down, choice)),
+            // What was sent is not there any more.
+            _ if lane.is_resting() => self.ladder.first().map(|choice| (Step::Down, choice)),
             Some(Step::Down) => lower.map(|choice| (Step::Down, choice)),
             Some(Step::Up) => higher.map(|(choice, _)| (Step::Up, choice)),
             None => None,

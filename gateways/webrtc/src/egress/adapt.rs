@@ -111,6 +111,13 @@ impl Adapter {
     }
 }
 
+impl Adapter {
+    /// The rendition that was to be sent does not come. A larger one is not tried again soon.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.switched = Some((now, Step::Down));
+    }
+}
+
 /// What a track needs, by the time that its frames show: what is sent of it says nothing while a link is too slow.
 #[derive(Debug, Default)]
 pub(super) struct Measure {

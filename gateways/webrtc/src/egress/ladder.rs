@@ -38,6 +38,11 @@ impl Ladder {
         }
     }
 
+    /// The one that needs most.
+    pub(super) fn first(&self) -> Option<&Choice> {
+        self.0.first().map(|rung| &rung.choice)
+    }
+
     /// The next one that needs less than `track`.
     pub(super) fn lower(&self, track: &str) -> Option<&Choice> {
         self.0.get(self.position(track)? + 1).map(|rung| &rung.choice)

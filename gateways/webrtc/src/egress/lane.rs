@@ -32,6 +32,17 @@ const HURRY: u64 = 64;
 /// What lies at least between two frames of different tracks: a tick of the coarsest clock.
 const STEP_MIN: Duration = Duration::from_millis(1);
 
+/// What became of the change to another rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// There was none, or it takes longer.
+    Nothing,
+    /// It is sent from now on.
+    Done(Step),
+    /// No keyframe of it came.
+    Lost,
+}
+
 /// One stream of packets to a player, and the track that it is made of.
 pub(super) struct Lane {
     payload: Payload,
@@ -58,6 +69,8 @@ struct Source {
     gone: bool,
     /// The newest time that was taken, of the track's own clock.
     taken: Timestamp,
+    /// When that was.
+    came: Option<Instant>,
     /// What it needs.
     measure: Measure,
     /// The least that the player was behind, microseconds.
@@ -192,19 +205,30 @@ impl Lane {
     }
 
     /// Changes, if the keyframe has come.
-    pub(super) fn changed(&mut self, catalog: &Catalog, now: Instant) -> Option<Step> {
-        let next = self.next.take()?;
+    pub(super) fn changed(&mut self, catalog: &Catalog, now: Instant) -> Change {
+        let Some(next) = self.next.take() else { return Change::Nothing };
         if !next.is_ready() {
             self.next = Some(next).filter(|next| !next.is_lost(now));
-            return None;
+            return if self.next.is_some() { Change::Nothing } else { Change::Lost };
         }
         let step = next.step;
-        let (choice, reader) = next.take()?;
-        if !self.switch(catalog, &choice) {
-            return None;
+        match next.take() {
+            Some((choice, reader)) if self.switch(catalog, &choice) => {
+                self.source.reader = Some(reader);
+                Change::Done(step)
+            }
+            _ => Change::Lost,
         }
-        self.source.reader = Some(reader);
-        Some(step)
+    }
+
+    /// Nothing has come of the track for so long, although it is listed.
+    pub(super) fn is_silent(&self, time: Duration, now: Instant) -> bool {
+        self.source.came.is_some_and(|came| now.saturating_duration_since(came) >= time)
+    }
+
+    /// It has no track.
+    pub(super) fn is_resting(&self) -> bool {
+        self.source.gone && self.next.is_none()
     }
 
     /// Takes frames out of the model, pictures where there is `room`. Whether there is something to do.
@@ -258,6 +282,7 @@ impl Lane {
         while let Some(frame) = reader.pop() {
             self.source.measure.push(frame.pts, frame.payload.len());
             self.source.taken = self.source.taken.max(frame.pts);
+            self.source.came = Some(Instant::now());
             self.source.left &= !frame.keyframe;
             let time = clock.place(hurried(frame.pts, self.source.edge), edge, SystemTime::now());
             let time = time.max(self.floor);

@@ -67,3 +67,33 @@ async fn a_player_that_is_not_to_wait_ends_with_its_publisher() {
     viewer.close().await;
     rig.stop().await;
 }
+
+/// A publisher that ends its picture and sends another one in the same broadcast: the stream goes on, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_player_goes_on_with_another_track_of_the_broadcast() {
+    let rig = Rig::start(Config::default());
+    let mut source = Source::publish(&rig, PATH, VideoCodec::Vp8);
+    source.push(Duration::from_secs(1), b'a', 5);
+    let viewer = Viewer::watch(&rig, PATH).await;
+    viewer.until(has(b'a', 5)).await;
+    source.add(1, VideoCodec::Vp8);
+    source.end(0);
+    let mut second = 2;
+    let pushing = async {
+        loop {
+            source.push_to(1, Duration::from_secs(second), b'b', 5);
+            second += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let seen = tokio::select! {
+        seen = viewer.until(has(b'b', 5)) => seen,
+        () = pushing => unreachable!("it pushes on"),
+    };
+    for pair in seen.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1), "{seen:?}");
+        assert!(pair[1].timestamp.wrapping_sub(pair[0].timestamp) < 1 << 31, "{seen:?}");
+    }
+    viewer.close().await;
+    rig.stop().await;
+}

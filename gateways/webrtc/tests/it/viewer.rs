@@ -172,23 +172,38 @@ impl Source {
         let broadcast = session.publisher().publish(&path, PublishOptions::default(), Instant::now());
         let publisher = Publisher::new(broadcast.expect("the path is free"), PublisherConfig::default());
         let mut source = Self { publisher, _session: session };
+        source.add(0, coding);
+        source
+    }
+
+    /// One more track.
+    pub(crate) fn add(&mut self, track: u32, coding: Coding) {
         let codec_string = if coding == Coding::Vp8 { "vp8" } else { "vp09.00.31.08" };
         let config = CodecConfig::Video(VideoConfig {
             codec: coding,
             codec_string: codec_string.to_owned(),
-            width: 640,
-            height: 360,
+            width: 640 >> track,
+            height: 360 >> track,
             sample_aspect: None,
             framerate: None,
             reorder_frames: 0,
             jitter: Duration::ZERO,
         });
-        source.apply(Event::Track(Track { id: TrackId(0), config, language: None, origin: None }));
-        source
+        self.apply(Event::Track(Track { id: TrackId(track), config, language: None, origin: None }));
+    }
+
+    /// A track is over.
+    pub(crate) fn end(&mut self, track: u32) {
+        self.apply(Event::TrackEnd(TrackId(track)));
     }
 
     /// A keyframe and then one picture every 40 ms, `letter` in each.
     pub(crate) fn push(&mut self, from: Duration, letter: u8, pictures: u32) {
+        self.push_to(0, from, letter, pictures);
+    }
+
+    /// The same in another track.
+    pub(crate) fn push_to(&mut self, track: u32, from: Duration, letter: u8, pictures: u32) {
         for number in 0..pictures {
             let micros = (from + number * Duration::from_millis(40)).as_micros() as u64;
             let mut payload = (micros | 0b11 << 62).to_be_bytes().to_vec();
@@ -199,7 +214,7 @@ impl Source {
                 keyframe: number == 0,
                 payload: Bytes::from(payload),
             };
-            self.apply(Event::Frame { track: TrackId(0), frame });
+            self.apply(Event::Frame { track: TrackId(track), frame });
         }
     }
 
