@@ -22,7 +22,7 @@ mod moved;
 mod origin;
 mod path;
 mod pattern;
-mod place;
+mod places;
 mod session;
 mod subscription;
 mod time;
@@ -50,7 +50,7 @@ pub use origin::{
 };
 pub use path::{Path, PathError};
 pub use pattern::{Pattern, PatternError};
-pub use place::place;
+pub use places::{Eviction, Full, PlaceLimits, Places, Seat, place};
 pub use session::{Ender, Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
 pub use subscription::{Start, Subscription};
 pub use time::Timestamp;

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use moqgate_core::PlaceLimits;
 use rustls::ServerConfig;
 
 use crate::session::Limits;
@@ -28,6 +29,17 @@ pub struct Config {
     pub max_pending: usize,
     /// Most of those from one IPv4 address or one IPv6 /64.
     pub max_pending_per_place: usize,
+}
+
+impl Config {
+    pub(crate) fn places(&self) -> PlaceLimits {
+        PlaceLimits {
+            all: self.max_connections,
+            here: self.max_connections_per_place,
+            pending: self.max_pending,
+            pending_here: self.max_pending_per_place,
+        }
+    }
 }
 
 impl Default for Config {

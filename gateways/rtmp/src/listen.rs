@@ -1,11 +1,12 @@
 //! The port: one TCP listener, and a task per connection.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use moqgate_core::Gate;
+use moqgate_core::{Full, Gate, Places, Seat};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -16,8 +17,7 @@ use tracing::warn;
 use crate::config::Config;
 use crate::connection::{self, End};
 use crate::error::BindError;
-use crate::metrics::{Metrics, Turned};
-use crate::places::{Places, Seat};
+use crate::metrics::Metrics;
 use crate::session::Limits;
 
 /// Connections that the kernel holds for us while we are busy.
@@ -67,7 +67,7 @@ impl Listener {
         Ok(Self {
             socket,
             local,
-            places: Arc::new(Places::new(&config)),
+            places: Places::new(config.places()),
             shared: Arc::new(Shared {
                 gate,
                 limits: config.limits,
@@ -110,15 +110,16 @@ impl Listener {
                 Ok(seat) => {
                     let (shared, tls, shutdown) =
                         (Arc::clone(&self.shared), self.tls.clone(), shutdown.clone());
-                    let (evicted, metrics) = (seat.evicted(), Arc::clone(&shared.metrics));
+                    let (eviction, metrics) = (seat.eviction(), Arc::clone(&shared.metrics));
                     let serving = serve(stream, peer, seat, shared, tls, shutdown);
                     tasks.spawn(async move {
-                        if evicted.run_until_cancelled(serving).await.is_none() {
-                            metrics.turn(Turned::Pending);
+                        tokio::select! {
+                            () = serving => {}
+                            () = poll_fn(|cx| eviction.poll(cx)) => metrics.turn(Full::Pending),
                         }
                     });
                 }
-                Err(turned) => self.shared.metrics.turn(turned),
+                Err(full) => self.shared.metrics.turn(full),
             }
         }
         drop(self.socket);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use moqgate_core::DenyReason;
+use moqgate_core::{DenyReason, Full};
 
 use crate::session::SessionError;
 
@@ -17,31 +17,6 @@ const REFUSALS: [DenyReason; 7] = [
     DenyReason::Unavailable,
 ];
 
-/// Why a connection was closed as soon as it was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Turned {
-    /// The limit of all connections.
-    Connections,
-    /// The limit of connections from one place.
-    Place,
-    /// The limit of connections that do nothing yet.
-    Pending,
-}
-
-impl Turned {
-    /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 3] = [Self::Connections, Self::Place, Self::Pending];
-
-    /// Metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::Place => "place",
-            Self::Pending => "pending",
-        }
-    }
-}
-
 /// Counters of one listener. They only grow.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -50,7 +25,7 @@ pub struct Metrics {
     encrypted: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) sent: AtomicU64,
-    turned: [AtomicU64; Turned::ALL.len()],
+    turned: [AtomicU64; Full::ALL.len()],
     refused: [AtomicU64; REFUSALS.len()],
     failed: [AtomicU64; SessionError::KINDS.len()],
 }
@@ -81,8 +56,8 @@ impl Metrics {
         self.encrypted.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn turn(&self, turned: Turned) {
-        self.turned[turned as usize].fetch_add(1, Relaxed);
+    pub(crate) fn turn(&self, full: Full) {
+        self.turned[full as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn refuse(&self, reason: DenyReason) {
@@ -110,8 +85,8 @@ impl Metrics {
     }
 
     /// Connections closed as soon as they were there.
-    pub fn turned(&self, turned: Turned) -> u64 {
-        self.turned[turned as usize].load(Relaxed)
+    pub fn turned(&self, full: Full) -> u64 {
+        self.turned[full as usize].load(Relaxed)
     }
 
     /// Everything, for a report.
@@ -125,11 +100,11 @@ impl Metrics {
             plain("moqgate_rtmp_bytes_total", "Bytes received, before TLS is counted.", load(&self.bytes)),
             plain("moqgate_rtmp_bytes_sent_total", "Bytes sent, before TLS is counted.", load(&self.sent)),
         ];
-        samples.extend(Turned::ALL.map(|turned| Sample {
+        samples.extend(Full::ALL.map(|full| Sample {
             name: "moqgate_rtmp_turned_away_total",
             help: "Connections closed at once, by the limit that was reached.",
-            label: Some(("limit", turned.as_str())),
-            value: self.turned(turned),
+            label: Some(("limit", full.as_str())),
+            value: self.turned(full),
         }));
         samples.extend(REFUSALS.iter().zip(&self.refused).map(|(reason, counter)| Sample {
             name: "moqgate_rtmp_refused_total",
@@ -154,7 +129,7 @@ mod tests {
     #[test]
     fn every_reason_has_its_own_counter() {
         let metrics = Metrics::default();
-        Turned::ALL.iter().for_each(|turned| metrics.turn(*turned));
+        Full::ALL.iter().for_each(|full| metrics.turn(*full));
         REFUSALS.iter().for_each(|reason| metrics.refuse(*reason));
         SessionError::KINDS.iter().for_each(|kind| metrics.fail(kind));
         let samples = metrics.samples();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use moqgate_core::Secret;
+use moqgate_core::{PlaceLimits, Secret};
 
 /// Settings of one listener. `Config::default()` listens on port 8189 of every address and is open to everybody.
 #[derive(Clone, Debug)]
@@ -39,6 +39,17 @@ pub struct IceServer {
     pub username: Option<String>,
     /// Its password.
     pub credential: Option<Secret>,
+}
+
+impl Config {
+    pub(crate) fn places(&self) -> PlaceLimits {
+        PlaceLimits {
+            all: self.max_sessions,
+            here: self.max_sessions_per_place,
+            pending: self.max_pending,
+            pending_here: self.max_pending_per_place,
+        }
+    }
 }
 
 impl Default for Config {

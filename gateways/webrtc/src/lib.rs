@@ -19,7 +19,6 @@ mod ingest;
 mod link;
 pub mod listen;
 pub mod metrics;
-mod places;
 mod port;
 pub mod sdp;
 mod sessions;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use moqgate_core::Gate;
+use moqgate_core::{Gate, Places};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,7 +15,6 @@ use crate::error::BindError;
 use crate::hosts::{self, Hosts};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::places::Places;
 use crate::port::{self, Port};
 use crate::sdp::{Candidate, Transport};
 use crate::sessions::Sessions;
@@ -66,7 +65,7 @@ impl Listener {
             sessions: Sessions::default(),
             transcodes: Transcodes::default(),
             reordered: Reordered::default(),
-            places: Arc::new(Places::new(&config)),
+            places: Places::new(config.places()),
             hosts: Hosts::new(config.hosts.clone(), config.host_names.clone()),
             metrics,
             tasks,

@@ -1,13 +1,14 @@
 //! The sessions of a listener: what HTTP reaches of them, and what ends them.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use moqgate_core::usage::EndReason;
-use moqgate_core::{Credential, KillReason, Path, Session};
+use moqgate_core::{Credential, KillReason, Path, Seat, Session};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,6 @@ use crate::error::Refusal;
 use crate::link::Link;
 use crate::listen::Shared;
 use crate::metrics::Kind;
-use crate::places::Seat;
 use crate::sdp::{Candidate, Fragment, Offer, attribute_of};
 
 /// How long a client may take from its answer to a connection: checks start at once, and TCP is tried last.
@@ -88,7 +88,7 @@ pub(crate) enum End {
     Deleted,
     /// The peer closed the connection or is not heard any more.
     Gone,
-    /// It never connected.
+    /// It never connected, within the time for that or before it had to make room.
     Unconnected,
     /// The process stops.
     Stopping,
@@ -188,6 +188,7 @@ impl Live {
 
     /// Waits for news about the session itself. Cancel-safe.
     pub(crate) async fn notice(&mut self) -> Notice {
+        let eviction = self.seat.eviction();
         let over = tokio::select! {
             biased;
             () = self.end.cancelled() => End::Deleted,
@@ -203,12 +204,15 @@ impl Live {
                 }
                 End::Gone
             }
-            () = tokio::time::sleep_until(self.deadline), if !self.connected => {
-                self.shared.metrics.connect(false);
-                End::Unconnected
-            }
+            () = tokio::time::sleep_until(self.deadline), if !self.connected => self.unconnected(),
+            () = poll_fn(|cx| eviction.poll(cx)), if !self.connected => self.unconnected(),
         };
         Notice::Over(over)
+    }
+
+    fn unconnected(&self) -> End {
+        self.shared.metrics.connect(false);
+        End::Unconnected
     }
 
     /// Ends the session and tells the peer.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use moqgate_core::OpenAdmission;
+use moqgate_core::{Full, OpenAdmission};
+use moqgate_rtmp::Config;
 use moqgate_rtmp::proto::amf0::Value;
 use moqgate_rtmp::proto::command::{body, object};
 use moqgate_rtmp::proto::message::kind;
 use moqgate_rtmp::session::Limits;
-use moqgate_rtmp::{Config, Turned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -97,7 +97,7 @@ async fn idle_connections_are_few_and_short() {
     for _ in 0..20 {
         idle.push(bench.socket().await);
     }
-    bench.until("most are turned away", |bench| bench.metrics.turned(Turned::Pending) >= 16).await;
+    bench.until("most are turned away", |bench| bench.metrics.turned(Full::Pending) >= 16).await;
     for socket in &mut idle {
         closed(socket).await;
     }
@@ -148,7 +148,7 @@ async fn one_place_that_fills_its_share_shuts_nobody_else_out() {
     for _ in 0..20 {
         idle.push(bench.socket().await);
     }
-    bench.until("it has its share", |bench| bench.metrics.turned(Turned::Pending) >= 12).await;
+    bench.until("it has its share", |bench| bench.metrics.turned(Full::Pending) >= 12).await;
     let mut client = Client::new(from(2, &bench).await).await;
     assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
     drop(idle);
@@ -168,7 +168,7 @@ async fn many_places_that_fill_the_port_shut_nobody_else_out() {
     }
     let mut client = Client::new(from(9, &bench).await).await;
     assert_eq!(client.publish("live", "cam0").await, "NetStream.Publish.Start");
-    bench.until("the oldest made room", |bench| bench.metrics.turned(Turned::Pending) >= 8).await;
+    bench.until("the oldest made room", |bench| bench.metrics.turned(Full::Pending) >= 8).await;
     closed(&mut idle[0]).await;
     bench.stop().await;
 }

@@ -9,7 +9,8 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moqgate_core::{
-    BroadcastProducer, Credential, Direction, Protocol, PublishError, PublishOptions, Request, Session,
+    BroadcastProducer, Credential, Direction, Full, Protocol, PublishError, PublishOptions, Request, Seat,
+    Session,
 };
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
@@ -23,7 +24,6 @@ use crate::ingest::{Ingest, ingest};
 use crate::link::Link;
 use crate::listen::Shared;
 use crate::metrics::Kind;
-use crate::places::Seat;
 use crate::sdp::{self, Offer};
 use crate::sessions::{Live, Parts};
 
@@ -98,6 +98,15 @@ fn refused(shared: &Shared, opening: Opening) -> Opening {
     })
 }
 
+fn full(full: Full) -> Refusal {
+    let detail = match full {
+        Full::All => "there are too many sessions",
+        Full::Place => "there are too many sessions from this address",
+        Full::Pending => "there are too many sessions from this address that are not connected yet",
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+}
+
 /// Reads what is asked and decides about it.
 async fn enter(
     shared: &Shared,
@@ -113,8 +122,7 @@ async fn enter(
     let path = ask::path(path)?;
     let credential = ask::credential(headers, query)?;
     let Client(peer) = client;
-    let full = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many sessions");
-    let seat = shared.places.take(peer.ip()).ok_or_else(full)?;
+    let seat = shared.places.take(peer.ip()).map_err(full)?;
     let request =
         Request { protocol: Protocol::Webrtc, direction, path, credential: credential.clone(), peer };
     let grant = match tokio::time::timeout(DECISION_LIMIT, shared.gate.admit(&request)).await {

@@ -36,6 +36,22 @@ async fn sessions_that_are_not_connected_are_few() {
     rig.stop().await;
 }
 
+/// Many addresses together do not shut the port: whoever has waited longest makes room.
+#[tokio::test]
+async fn the_oldest_that_is_not_connected_makes_room() {
+    let rig = Rig::start(Config { max_pending: 2, ..Config::default() });
+    for path in ["a", "b", "c"] {
+        assert_eq!(rig.publish(path, OFFER).await.status, StatusCode::CREATED);
+    }
+    while rig.metrics.live(Kind::Whip) > 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut left: Vec<_> = rig.origin.sessions().iter().map(|session| session.path.to_string()).collect();
+    left.sort();
+    assert_eq!(left, ["b", "c"]);
+    rig.stop().await;
+}
+
 /// A flood of checks for nobody and of noise is counted and forgotten.
 #[tokio::test]
 async fn a_flood_leaves_nothing_behind() {
