@@ -196,11 +196,15 @@ impl GroupConsumer {
     /// A sink that must know what it would be given before it commits to anything (a stream, a datagram) asks this
     /// first; nothing moves and nothing is charged.
     pub async fn readable(&mut self) {
-        poll_fn(|cx| match self.next(cx) {
+        poll_fn(|cx| self.poll_readable(cx)).await;
+    }
+
+    /// The poll form of [`readable`](Self::readable).
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.next(cx) {
             Next::Wait => Poll::Pending,
             Next::Frame(_) | Next::End | Next::Aborted(_) => Poll::Ready(()),
-        })
-        .await;
+        }
     }
 
     /// The next frame, or a parked waker, decided under one lock so that no wake-up is missed.

@@ -46,6 +46,8 @@ pub struct Reader {
     sequence: Option<u64>,
     /// Groups that begin before this are left out.
     floor: Timestamp,
+    /// Whether the group at hand is one of them is not known before its first frame is there.
+    undecided: bool,
     queue: Queue,
     ended: bool,
 }
@@ -99,6 +101,11 @@ fn display_time(frame: &Frame) -> Timestamp {
     Timestamp::from_micros(value & mask)
 }
 
+/// Whether a group is known to begin before `floor`.
+fn is_before(group: &GroupConsumer, floor: Timestamp) -> bool {
+    group.first_timestamp().is_some_and(|first| first < floor)
+}
+
 impl Reader {
     /// Reads `track`. `video`: the frames of other tracks begin beside this one's. `depth`: pictures by which the order
     /// of decoding and showing differ, as far as is known. Groups that begin before `floor` are left out.
@@ -121,7 +128,7 @@ impl Reader {
             fresh: true,
             last: i64::MIN,
         };
-        Self { name, video, track, group: None, sequence: None, floor, queue, ended: false }
+        Self { name, video, track, group: None, sequence: None, floor, undecided: false, queue, ended: false }
     }
 
     /// The track's name.
@@ -151,6 +158,16 @@ impl Reader {
                 }
                 continue;
             };
+            if self.undecided {
+                if group.poll_readable(cx).is_pending() {
+                    break;
+                }
+                self.undecided = false;
+                if is_before(group, self.floor) {
+                    self.group = None;
+                    continue;
+                }
+            }
             match group.poll_forward(cx, &mut self.queue) {
                 Poll::Ready(Ok(Forwarded::Frames(_))) => {}
                 Poll::Ready(Ok(Forwarded::End) | Err(_)) => self.group = None,
@@ -161,10 +178,10 @@ impl Reader {
     }
 
     fn begin(&mut self, group: GroupConsumer) {
-        if group.first_timestamp().is_some_and(|first| first < self.floor) {
-            return;
+        self.undecided = group.first_timestamp().is_none();
+        if !is_before(&group, self.floor) {
+            self.read(group);
         }
-        self.read(group);
     }
 
     fn read(&mut self, group: GroupConsumer) {
@@ -176,7 +193,7 @@ impl Reader {
     /// Leaves everything out that begins before `floor`, and what was begun of it.
     pub fn skip_to(&mut self, floor: Timestamp) {
         self.floor = floor;
-        if self.group.as_ref().and_then(GroupConsumer::first_timestamp).is_some_and(|first| first < floor) {
+        if self.group.as_ref().is_some_and(|group| is_before(group, floor)) {
             self.group = None;
         }
     }
@@ -188,6 +205,7 @@ impl Reader {
             newest = Some(group);
         }
         let group = newest?;
+        self.undecided = false;
         let first = group.first_timestamp();
         self.read(group);
         first
@@ -236,5 +254,78 @@ impl Reader {
     /// Nothing more will come, and all of it was taken.
     pub fn is_over(&self) -> bool {
         self.ended && self.queue.frames.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::{Duration, SystemTime};
+
+    use moqgate_core::{
+        Credential, Direction, Gate, OpenAdmission, Origin, OriginConfig, Path, Protocol, PublishOptions,
+        Request, Session, Subscription, TrackInfo,
+    };
+
+    use super::*;
+
+    const PATH: &str = "live/a";
+
+    #[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// What is there at once.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    fn session(gate: &Gate) -> Session {
+        let path = Path::new(PATH).expect("a right path");
+        let peer = ([127, 0, 0, 1], 1).into();
+        let request = Request {
+            protocol: Protocol::Srt,
+            direction: Direction::Both,
+            path,
+            credential: Credential::None,
+            peer,
+        };
+        let grant = at_once(gate.admit(&request)).expect("open");
+        gate.open(request, grant, SystemTime::UNIX_EPOCH, None)
+    }
+
+    /// A group may be there before its first frame is: only then is known whether it is left out, and costs nothing.
+    #[test]
+    fn what_begins_before_the_floor_is_not_charged_however_late_it_shows() {
+        let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
+        let path = Path::new(PATH).expect("a right path");
+        let (publisher, player) = (session(&gate), session(&gate));
+        let options = PublishOptions::default();
+        let broadcast = publisher.publisher().publish(&path, options, now()).expect("nobody else is there");
+        let (name, max_age) = ("sound".into(), Duration::from_secs(1));
+        let info = TrackInfo { name, timescale: 1_000_000, priority: 0, max_age };
+        let track = broadcast.create_track(info).expect("a new track");
+        let watched = at_once(player.consumer().wait(&path)).expect("it is published");
+        let read = at_once(watched.subscribe("sound", Subscription::default())).expect("there is one");
+        let (floor, bounds) = (Timestamp::from_micros(200_000), Bounds { frames: 8, bytes: 1 << 20 });
+        let mut reader = Reader::new("sound".to_owned(), false, 0, floor, bounds, now, read);
+        let mut cx = Context::from_waker(Waker::noop());
+        for (micros, taken) in [(183_000, 0), (204_000, 1)] {
+            let mut group = track.append_group().expect("it is open");
+            assert!(!reader.fill(i64::MAX, &mut cx), "there is nothing yet");
+            let payload = Bytes::from_static(b"sound");
+            let timestamp = Timestamp::from_micros(micros);
+            group.push(Frame { timestamp, received: now(), payload }).expect("it is open");
+            group.finish();
+            reader.fill(i64::MAX, &mut cx);
+            let charged: u64 = gate.origin().usage(None).usage.iter().map(|row| row.egress.frames).sum();
+            assert_eq!((charged, reader.queue.frames.len()), (taken, taken as usize), "at {micros}");
+        }
     }
 }
