@@ -38,7 +38,7 @@ pub struct Session {
 }
 
 /// Why a session was ended from outside of its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum KillReason {
     /// An operator ended it.
@@ -58,6 +58,17 @@ pub enum KillReason {
 }
 
 impl KillReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Operator,
+        Self::TakenOver,
+        Self::Expired,
+        Self::Revoked,
+        Self::Bitrate,
+        Self::Viewers,
+        Self::Minutes,
+    ];
+
     /// One word for the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -137,6 +148,8 @@ pub struct SessionView<'a> {
 pub(crate) struct Sessions {
     next: AtomicU64,
     live: Mutex<BTreeMap<u64, Weak<SessionShared>>>,
+    /// How many were ended from outside.
+    killed: Mutex<BTreeMap<(Protocol, KillReason), u64>>,
 }
 
 /// What is known of a session wherever its handles are.
@@ -333,16 +346,19 @@ impl SessionShared {
         &self.end
     }
 
-    /// Ends the session; the first reason counts.
-    pub(crate) fn kill(&self, reason: KillReason) {
+    /// Ends the session; the first reason counts. Whether this was it.
+    fn kill(&self, reason: KillReason) -> bool {
         let _ = self.end.set(EndReason::Killed(reason));
         let mut woken = Vec::new();
-        {
+        let first = {
             let mut killed = self.lock();
-            killed.reason.get_or_insert(reason);
             killed.waiters.take(&mut woken);
-        }
+            let first = killed.reason.is_none();
+            killed.reason.get_or_insert(reason);
+            first
+        };
         wake_all(&mut woken);
+        first
     }
 
     fn view(&self) -> SessionView<'_> {
@@ -400,7 +416,20 @@ impl Sessions {
 
     pub(crate) fn kill(&self, id: &str, reason: KillReason) -> bool {
         let session = self.lock().values().filter_map(Weak::upgrade).find(|session| &*session.id == id);
-        session.inspect(|session| session.kill(reason)).is_some()
+        session.inspect(|session| self.end(session, reason)).is_some()
+    }
+
+    /// Ends a session, and counts it.
+    pub(crate) fn end(&self, session: &SessionShared, reason: KillReason) {
+        if session.kill(reason) {
+            let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+            *killed.entry((session.protocol(), reason)).or_default() += 1;
+        }
+    }
+
+    /// How many were ended from outside, by protocol and reason.
+    pub(crate) fn killed(&self) -> BTreeMap<(Protocol, KillReason), u64> {
+        self.killed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn enforce(&self, mut verdict: impl FnMut(&SessionView<'_>) -> Option<KillReason>) -> usize {
@@ -408,7 +437,7 @@ impl Sessions {
         let mut ended = 0;
         for session in live {
             if let Some(reason) = verdict(&session.view()) {
-                session.kill(reason);
+                self.end(&session, reason);
                 ended += 1;
             }
         }

@@ -19,7 +19,7 @@ pub use consumer::{ConsumeError, OriginConsumer};
 pub use producer::{OriginProducer, PublishError, PublishOptions};
 
 use crate::{
-    BroadcastSnapshot, KillReason, Latency, LatencyTotals, Objective, ObjectiveReading, Path,
+    BroadcastSnapshot, KillReason, Latency, LatencyTotals, Objective, ObjectiveReading, Path, Protocol,
     SessionSnapshot, SessionView,
     broadcast::BroadcastShared,
     latency::Latencies,
@@ -150,6 +150,12 @@ impl Origin {
     /// for. Returns how many that were.
     pub fn enforce(&self, verdict: impl FnMut(&SessionView<'_>) -> Option<KillReason>) -> usize {
         self.shared.sessions.enforce(verdict)
+    }
+
+    /// How many sessions were ended from outside of their connections so far, by protocol and reason.
+    #[must_use]
+    pub fn killed(&self) -> BTreeMap<(Protocol, KillReason), u64> {
+        self.shared.sessions.killed()
     }
 
     /// Reads all usage, or that of one path.

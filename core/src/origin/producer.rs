@@ -84,7 +84,7 @@ impl OriginProducer {
         if let Some(ghost) = ghost {
             ghost.end();
             if let Some(session) = ghost.session.upgrade() {
-                session.kill(KillReason::TakenOver);
+                self.origin.sessions.end(&session, KillReason::TakenOver);
             }
         }
         let meter = self.origin.registry.meter(path, &self.session, Side::Ingress);

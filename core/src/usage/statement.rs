@@ -30,6 +30,12 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let own = [Self::Finished, Self::Left, Self::Lost, Self::Failed, Self::Stopped, Self::Folded];
+        own.into_iter().chain(KillReason::ALL.map(Self::Killed))
+    }
+
     /// One word for the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -157,5 +163,31 @@ impl Statement {
         self.to = self.to.max(other.to);
         self.amounts = self.amounts.plus(other.amounts);
         self.is_final |= other.is_final;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new reason is not forgotten: this does not compile without it, and fails until it is among all.
+    #[test]
+    fn all_reasons_are_all() {
+        let place = |reason| match reason {
+            EndReason::Finished => 0,
+            EndReason::Left => 1,
+            EndReason::Lost => 2,
+            EndReason::Failed => 3,
+            EndReason::Stopped => 4,
+            EndReason::Folded => 5,
+            EndReason::Killed(KillReason::Operator) => 6,
+            EndReason::Killed(KillReason::TakenOver) => 7,
+            EndReason::Killed(KillReason::Expired) => 8,
+            EndReason::Killed(KillReason::Revoked) => 9,
+            EndReason::Killed(KillReason::Bitrate) => 10,
+            EndReason::Killed(KillReason::Viewers) => 11,
+            EndReason::Killed(KillReason::Minutes) => 12,
+        };
+        assert!(EndReason::all().map(place).eq(0..13));
     }
 }

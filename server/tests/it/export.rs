@@ -1,12 +1,13 @@
 //! Usage records on their way to an endpoint that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use moqgate_core::usage::EndReason;
 use serde_json::Value;
 
 use crate::gateway::{Gateway, run};
@@ -233,4 +234,24 @@ fn the_token_is_shown_and_the_form_is_the_batch() {
     let (code, log) = gateway.end();
     assert_eq!(code, Some(0));
     assert!(!log.iter().any(|line| line.contains("secret-2")));
+}
+
+/// What the code knows, what the schema allows, and what docs/USAGE.md explains.
+#[test]
+fn the_reasons_of_an_end_are_the_same_everywhere() {
+    // The one that no session gives: the next run writes it for those that were killed with their process.
+    let known = EndReason::all().map(EndReason::as_str).chain(["crashed"]).map(str::to_owned);
+    let known: BTreeSet<String> = known.collect();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../docs/usage-record.schema.json")).expect("JSON");
+    let allowed = schema["properties"]["reason"]["enum"].as_array().expect("an enumeration");
+    let allowed = allowed.iter().filter_map(Value::as_str).map(str::to_owned);
+    assert_eq!(allowed.collect::<BTreeSet<_>>(), known, "docs/usage-record.schema.json");
+    let rules = include_str!("../../../docs/USAGE.md");
+    let (_, table) = rules.split_once("| reason |").expect("a table of reasons");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let explained =
+        cells.flat_map(|cell| cell.split(',')).map(|word| word.trim().trim_matches('`').to_owned());
+    assert_eq!(explained.collect::<BTreeSet<_>>(), known, "docs/USAGE.md");
 }

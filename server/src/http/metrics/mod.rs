@@ -42,6 +42,10 @@ pub(super) async fn exposition(State(api): State<Api>) -> ([(HeaderName, &'stati
         (Labels::default().with("protocol", protocol.as_str()).with("reason", reason.as_str()), count)
     });
     page.family("moqgate_refused_total", "Peers that admission turned away.", Kind::Counter, refused);
+    let ended = api.origin.killed().into_iter().map(|((protocol, reason), count)| {
+        (Labels::default().with("protocol", protocol.as_str()).with("reason", reason.as_str()), count)
+    });
+    page.family("moqgate_sessions_ended_total", "Sessions that were ended from here.", Kind::Counter, ended);
     api.gateways.write(&mut page);
     ([CONTENT_TYPE], page.finish())
 }
