@@ -179,14 +179,14 @@ impl Writer {
     }
 
     fn succeeded(&mut self, records: usize) {
-        if self.complained.take().is_some() {
-            info!("the usage ledger is written again");
-        }
         self.status.update(|reading| {
             reading.records += records as u64;
             reading.written_at = Some(SystemTime::now());
             reading.failing = None;
         });
+        if self.complained.take().is_some() {
+            info!("the usage ledger is written again");
+        }
         if records > 0 {
             self.status.notify_written();
         }
