@@ -8,6 +8,7 @@ SRT seeds stay as they are. Every moq seed begins with a byte that chooses the v
 """
 
 import hashlib
+import json
 import pathlib
 import re
 import sys
@@ -30,6 +31,19 @@ STREAM_IDS = [
     '"srt://host.example/live/cam0"',
     "host.example/app/stream",
     "",
+]
+
+# Both generations of claims, and what is refused in each (server/src/admission/jwt/claims.rs).
+CLAIMS = [
+    '{"root":"live","put":["cam0"],"get":[""],"exp":4102444800}',
+    '{"root":"/live/","put":"cam0","get":["","x"],"exp":1e3,"iat":1,"iss":"a","jti":"b","sub":"acme"}',
+    '{"root":"live","publish":["cam0","cam*"],"subscribe":["**","*/x"],"nbf":99.5}',
+    '{"publish":["a/**"],"exp":50}',
+    '{"put":"","exp":18446744073709551615}',
+    '{"put":"","publish":["**"]}',
+    '{"root":"a//b","get":"../c"}',
+    '{"put":"","cluster":true}',
+    '{"put":"","nbf":-1,"exp":null}',
 ]
 
 
@@ -133,6 +147,10 @@ def main():
     put("moq_datagram", bytes.fromhex("00000000"))
     for text in STREAM_IDS:
         put("srt_streamid", text.encode())
+    for claims in CLAIMS:
+        put("jwt", claims.encode())
+    for algorithm in json.loads((ROOT / "server/src/admission/jwt/vectors.json").read_text())["algorithms"]:
+        put("jwt", algorithm["token"].encode())
     clips()
     if len(sys.argv) > 1:
         srt(pathlib.Path(sys.argv[1]))

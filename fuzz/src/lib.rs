@@ -5,6 +5,7 @@
 //! test run.
 
 mod flv;
+mod jwt;
 mod moq;
 mod rtmp;
 mod rtp;
@@ -20,9 +21,10 @@ use moqgate_mux::event::Event;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 43] = [
+pub const TARGETS: [Target; 44] = [
     ("aac", rtp::aac),
     ("flv", flv::import),
+    ("jwt", jwt::token),
     ("moq_announce_ok", moq::announce_ok),
     ("moq_announce_request", moq::announce_request),
     ("moq_announcement", moq::announcement),
