@@ -1,5 +1,6 @@
 //! aiortc, a WebRTC of its own kind: publishes over WHIP, watches over WHEP, and counts what it sends and receives.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -29,6 +30,15 @@ pub fn publish(url: &str, codec: &str) -> Process {
 #[must_use]
 pub fn watch(url: &str) -> Process {
     start(&["watch", url])
+}
+
+/// Watches with a bearer token until the other side ends it, without decoding, and writes down to `book` what came. Its log
+/// says `connected`.
+#[must_use]
+pub fn record(url: &str, token: &str, book: &Path) -> Process {
+    let mut command = Command::new(tools::program(tools::AIORTC));
+    command.arg(tools::root().join("tests/tools/whep.py")).arg(url).arg(book).args(["--token", token]);
+    Process::start("whep.py", &mut command)
 }
 
 fn start(arguments: &[&str]) -> Process {

@@ -172,6 +172,14 @@ impl Gateway {
         assert!((200..300).contains(&status), "DELETE of session {id}: {status}");
     }
 
+    /// How many sessions were ended by it, of a protocol and for a reason, by the metrics.
+    #[must_use]
+    pub fn ended(&self, protocol: &str, reason: &str) -> u64 {
+        let page = http::get(self.ready.http, "/metrics").map(|answer| answer.text()).unwrap_or_default();
+        let name = format!("moqgate_sessions_ended_total{{protocol=\"{protocol}\",reason=\"{reason}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_default()
+    }
+
     /// The live sessions of `protocol`.
     #[must_use]
     pub fn sessions(&self, protocol: &str) -> Vec<Value> {

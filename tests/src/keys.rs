@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::gateway::{self, Gateway};
-use crate::http;
+use crate::{http, tools};
 
 /// A gateway that keeps stream keys. Dropping it fails the test if a secret is in its log.
 pub struct Desk {
@@ -68,6 +68,24 @@ impl Desk {
     #[track_caller]
     pub fn revoke(&self, key: &Key) {
         self.api("DELETE", &format!("/api/v1/keys/{}", key.id), None, 204);
+    }
+
+    /// As if sessions of the key had lasted so many seconds in all.
+    ///
+    /// # Panics
+    ///
+    /// When the database cannot be written.
+    #[track_caller]
+    pub fn spend(&self, key: &Key, seconds: u32) {
+        let script = "import sqlite3, sys\n\
+            db = sqlite3.connect(sys.argv[1], timeout=20)\n\
+            db.execute('UPDATE stream_keys SET used_seconds = ? WHERE id = ?', sys.argv[2:])\n\
+            db.execute('UPDATE stream_keys_version SET version = version + 1')\n\
+            db.commit()";
+        let mut command = Command::new(tools::program("python3"));
+        command.args(["-c", script]).arg(self.folder().join("moqgate.sqlite"));
+        command.args([&seconds.to_string(), &key.id]);
+        assert!(command.status().expect("python3 runs").success());
     }
 
     /// Something else that must not be in the log.

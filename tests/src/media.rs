@@ -57,6 +57,29 @@ pub fn push_whip(clip: &Path, url: &str) -> Process {
     Process::start("ffmpeg push WHIP", command.args(["-map", "0", "-c", "copy", "-f", "whip", url]))
 }
 
+/// The same again and again until it is dropped, with its sound as Opus and a bearer token.
+#[must_use]
+pub fn push_forever_whip(clip: &Path, url: &str, token: &str) -> Process {
+    let mut command = Command::new(tools::program(tools::NEWER_FFMPEG));
+    command
+        .args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-re", "-stream_loop", "-1", "-i"])
+        .arg(clip);
+    command.args([
+        "-map",
+        "0",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "libopus",
+        "-f",
+        "whip",
+        "-authorization",
+        token,
+        url,
+    ]);
+    Process::start("ffmpeg push WHIP", &mut command)
+}
+
 /// Writes the clip with its picture as it is and its sound as Opus to `out`.
 ///
 /// # Panics

@@ -6,7 +6,7 @@ use moqgate_tests::fixture::Fixture;
 use moqgate_tests::keys::{Desk, Key};
 use moqgate_tests::libsrt::{self, Caller};
 use moqgate_tests::process::Process;
-use moqgate_tests::{http, media, peers, tools, wait};
+use moqgate_tests::{aiortc, http, media, peers, tools, wait};
 use serde_json::{Value, json};
 
 use crate::WHOLE;
@@ -64,6 +64,77 @@ fn a_revoked_key_ends_its_sessions() {
     let publishers = publish(&desk, &key);
     desk.revoke(&key);
     check_told(&desk, publishers, wait::SOON, "the credential was revoked");
+    for protocol in ["srt", "rtmp", "moq"] {
+        assert_eq!(desk.gateway.ended(protocol, "revoked"), 1, "{protocol}");
+    }
+}
+
+#[test]
+fn used_up_minutes_end_its_sessions() {
+    if !tools::require(&TOOLS) {
+        return;
+    }
+    let mut desk = Desk::open(&[]);
+    let key = desk.key("live/*", "publish", &json!({"minutes": 10}));
+    let publishers = publish(&desk, &key);
+    desk.spend(&key, 600);
+    check_told(&desk, publishers, wait::SOON, "the minutes of the credential are used up");
+    for protocol in ["srt", "rtmp", "moq"] {
+        assert_eq!(desk.gateway.ended(protocol, "minutes"), 1, "{protocol}");
+    }
+}
+
+/// Players of each protocol that watch with one key.
+struct Players {
+    srt: Process,
+    rtmp: Process,
+    moq: Process,
+    webrtc: Process,
+    _folder: tempfile::TempDir,
+}
+
+/// What a player's key can run into while it is used; over every protocol.
+#[test]
+fn players_are_ended_with_their_key() {
+    if !tools::require(&[TOOLS[0], TOOLS[1], TOOLS[2], tools::AIORTC]) {
+        return;
+    }
+    let mut desk = Desk::open(&[]);
+    let source = desk.key("live/cam0", "publish", &json!({}));
+    let url = desk.gateway.rtmp_url(&format!("live/cam0?key={}", source.secret));
+    let _encoder = media::push_forever_rtmp(&Fixture::load("plain").file(), &url);
+    desk.gateway.wait_live("live/cam0");
+    let key = desk.key("live/cam0", "play", &json!({"minutes": 10}));
+    let mut players = play(&desk, &key);
+    desk.spend(&key, 600);
+    let told = "Server error: the minutes of the credential are used up";
+    wait::until_true("RTMP to be told why", wait::SOON, || players.rtmp.log().find(told).is_some());
+    let _ = players.moq.log().wait("unauthorized");
+    assert!(players.webrtc.wait(wait::SOON).success(), "its connection was closed");
+    wait::until_true("SRT to be hung up", wait::SOON, || !players.srt.is_running());
+    for protocol in ["srt", "rtmp", "moq", "webrtc"] {
+        assert_eq!(desk.gateway.ended(protocol, "minutes"), 1, "{protocol}");
+    }
+    assert!(desk.gateway.broadcast("live/cam0").is_some(), "whom they watched goes on");
+}
+
+fn play(desk: &Desk, key: &Key) -> Players {
+    let (folder, secret) = (tempfile::tempdir().expect("a folder"), &key.secret);
+    let srt = format!("srt://{}?streamid=#!::r=live/cam0,m=request,t={secret}", desk.gateway.srt());
+    let moq = format!("{}?jwt={secret}", desk.gateway.moq_url());
+    let whep = format!("http://{}/whep/live/cam0", desk.gateway.http());
+    let players = Players {
+        srt: media::play(&srt),
+        rtmp: media::play(&desk.gateway.rtmp_url(&format!("live/cam0?key={secret}"))),
+        moq: peers::export_ts(&moq, "live/cam0", &folder.path().join("copy.ts"), WHOLE),
+        webrtc: aiortc::record(&whep, secret, &folder.path().join("book")),
+        _folder: folder,
+    };
+    let _ = players.webrtc.log().wait("connected");
+    wait::until_true("four viewers", wait::SOON, || {
+        desk.gateway.broadcast("live/cam0").is_some_and(|entry| entry["viewers"] == 4)
+    });
+    players
 }
 
 #[test]
@@ -91,6 +162,7 @@ fn too_much_per_second_ends_a_session() {
     let url = format!("{}?jwt={}", desk.gateway.moq_url(), key.secret);
     let _viewer = peers::export_ts(&url, "live/moq", &folder.path().join("copy.ts"), WHOLE);
     check_told(&desk, publishers, MEASURED, "the bitrate is above the limit of the credential");
+    assert_eq!(desk.gateway.ended("rtmp", "bitrate"), 1);
 }
 
 #[test]
@@ -121,6 +193,7 @@ fn one_viewer_too_many_is_refused() {
     let copy = folder.path().join("copy.ts");
     let third = peers::export_ts(&url, "live/cam0", &copy, Duration::ZERO);
     let _ = third.log().wait("unauthorized");
+    wait::until_true("one viewer too many", wait::SOON, || desk.gateway.ended("moq", "viewers") > 0);
     assert!(first.is_running(), "who was first stays");
 }
 
@@ -138,6 +211,7 @@ fn who_is_sent_away_stays_away() {
     }
     let _ = publishers.rtmp.log().wait("Server error: ended by the operator");
     let _ = publishers.moq.log().wait("unauthorized");
+    assert_eq!(desk.gateway.ended("rtmp", "operator"), 1);
     let clip = Fixture::load("bframes").file();
     let again =
         media::push_forever_rtmp(&clip, &desk.gateway.rtmp_url(&format!("live/srt?key={}", key.secret)));
