@@ -1,5 +1,5 @@
-//! From a clock that is drawn in a page, over WHIP and back to the same page over WHEP and MoQ, and what a direct
-//! connection of the browser with itself does beside it. How late the pictures are is measured by the ignored test:
+//! From a clock that is drawn in a page, over WHIP and back to the same page over WHEP and MoQ. How late the pictures are is
+//! measured by the ignored test:
 //!
 //!     cargo build --release -p moqgate
 //!     MOQGATE_BINARY=target/release/moqgate \
@@ -8,7 +8,6 @@
 use moqgate_tests::browser::Page;
 use moqgate_tests::gateway::Gateway;
 use moqgate_tests::{tools, wait};
-use serde_json::Value;
 
 use crate::RUN;
 
@@ -68,22 +67,6 @@ fn late(page: &Page, way: &str) -> String {
     format!("{way}: {} pictures, p50 {p50:.0} ms, p95 {p95:.0} ms, max {max:.0} ms", late.len())
 }
 
-/// Pictures that a receiver has decoded in each second, dropped, and frozen on, since `before`.
-fn shown(before: &Value, after: &Value) -> String {
-    let count = |stats: &Value, name: &str| stats["video"][name].as_f64().unwrap_or_default();
-    let grown = |name: &str| count(after, name) - count(before, name);
-    let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
-    format!(
-        "{:.2} decoded a second, {} of {} dropped, {} freezes of {:.2} s, {} packets lost",
-        grown("framesDecoded") / seconds,
-        grown("framesDropped"),
-        grown("framesDecoded"),
-        grown("freezeCount"),
-        grown("totalFreezesDuration"),
-        grown("packetsLost"),
-    )
-}
-
 #[test]
 #[ignore = "a measurement, not a test: see the head of the file"]
 fn from_glass_to_glass() {
@@ -96,26 +79,4 @@ fn from_glass_to_glass() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}; {}; load {load}", late(&page, "whep"), late(&page, "moq"));
     println!("{}", page.run("return studio.heard()")["buffer"]);
-}
-
-/// Pictures that browsers decode and do not show: through the gateway, and beside it from the browser to itself.
-#[test]
-#[ignore = "a measurement, not a test: see the head of the file"]
-fn dropped_pictures_beside_a_direct_connection() {
-    let gateway = Gateway::start(&[]);
-    let page = Page::studio(&gateway, BROADCAST);
-    page.settle("studio.publish({ source: 'camera', frameRate: 20 })");
-    gateway.wait_live(BROADCAST);
-    page.settle("studio.watch()");
-    page.settle("studio.control()");
-    let _ = page.wait("studio.connections.control && studio.late", RUN);
-    let stats = |name: &str| page.settle(&format!("studio.stats('{name}')"));
-    let before = ["whep", "control"].map(stats);
-    let _ = page.run("studio.forget()");
-    let seconds = tools::seconds("MOQGATE_GLASS_SECONDS", 20);
-    let _ = page.wait(&format!("studio.since() > {seconds}000"), RUN * 2);
-    let after = ["whep", "control"].map(stats);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("through the gateway: {}", shown(&before[0], &after[0]));
-    println!("from the browser to itself: {}; load {load}", shown(&before[1], &after[1]));
 }

@@ -44,36 +44,58 @@ fn count(stats: &Value, name: &str) -> f64 {
     stats["video"][name].as_f64().unwrap_or_default()
 }
 
+/// How often `name` grew in a second.
+fn rate(before: &Value, after: &Value, name: &str) -> f64 {
+    let at = |stats: &Value| stats["at"].as_f64().expect("a time");
+    (count(after, name) - count(before, name)) * 1e3 / (at(after) - at(before))
+}
+
 /// A muted element makes no sound that could be measured.
 fn assert_heard(page: &Page) {
     let _ = page.run("element('video').muted = false");
     let _ = page.wait("session.stats.audio?.totalAudioEnergy > 0", wait::SOON);
 }
 
+/// Freezes that the machine's other work may cost a player and not the connection beside it.
+const FREEZES_APART: f64 = 2.0;
+
+/// The player gets the source's rate, and does as well as a direct connection from its browser to itself beside it, which
+/// knows how busy the machine is.
 #[test]
 fn a_browser_publishes_and_another_one_watches() {
     if !tools::require(&TOOLS) {
         return;
     }
     let gateway = Gateway::start(&[]);
-    let _publisher = publish(&gateway, "");
+    let publisher = publish(&gateway, "&fps=20");
     let live = gateway.wait_live(BROADCAST);
     assert_eq!(live["protocol"], "webrtc");
-    let viewer = watch(&gateway);
-    let (before, after) = measure(&viewer, tools::seconds("MOQGATE_WEBRTC_SECONDS", 5));
-    let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
-    let rate = (count(&after, "framesDecoded") - count(&before, "framesDecoded")) / seconds;
+    let viewer = Page::studio(&gateway, BROADCAST);
+    viewer.settle("studio.watch()");
+    viewer.settle("studio.control()");
+    let stats = |name: &str| viewer.settle(&format!("studio.stats('{name}')"));
+    let both = || ["whep", "control"].map(stats);
+    wait::until_true("pictures", RUN, || both().iter().all(|stats| count(stats, "framesDecoded") > 20.0));
+    let (source, before) = (publisher.run("return session.stats"), both());
+    let _ = viewer.run("studio.forget()");
+    let _ = viewer.wait(&format!("studio.since() > {}000", tools::seconds("MOQGATE_WEBRTC_SECONDS", 5)), RUN);
+    let (encoded, after) = (publisher.run("return session.stats"), both());
+    let source = rate(&source, &encoded, "framesEncoded");
+    let shown = rate(&before[0], &after[0], "framesDecoded");
+    let grown = |name: &str| [0, 1].map(|at| count(&after[at], name) - count(&before[at], name));
+    let (dropped, freezes) = (grown("framesDropped"), grown("freezeCount"));
+    let frozen = grown("totalFreezesDuration").map(|seconds| (seconds * 100.0).round() / 100.0);
     println!(
-        "{seconds:.1} s: {rate:.2} frames a second, {} dropped, {} freezes, {} lost",
-        count(&after, "framesDropped"),
-        count(&after, "freezeCount"),
-        count(&after, "packetsLost"),
+        "{shown:.2} frames a second of {source:.2}, {} lost; through the gateway and beside it: {dropped:?} dropped, \
+         {freezes:?} freezes, {frozen:?} s; dropped before: {}",
+        grown("packetsLost")[0],
+        count(&before[0], "framesDropped"),
     );
-    // The made-up camera has 20 frames a second.
-    assert!((18.0..22.0).contains(&rate), "{rate} frames a second");
-    // A machine that is busy with other tests may lose its breath once.
-    assert!(count(&after, "freezeCount") <= 1.0, "{after:#}");
-    assert_heard(&viewer);
+    assert!((shown / source - 1.0).abs() < 0.15, "{shown} frames a second of {source}");
+    assert!(freezes[0] <= freezes[1] + FREEZES_APART, "{freezes:?}");
+    assert!(dropped[0] <= dropped[1] + FREEZES_APART, "{dropped:?}");
+    let _ = viewer.run("for (const video of document.querySelectorAll('video')) video.muted = false");
+    wait::until_true("sound", wait::SOON, || stats("whep")["audio"]["totalAudioEnergy"].as_f64() > Some(0.0));
 }
 
 /// The released client gets picture and sound of a browser.
@@ -253,8 +275,7 @@ fn lossy(percent: f64) -> String {
     let _ = viewer.wait("session.stats.video?.framesDecoded > 0", RUN);
     let _ = viewer.run(NOTE_FREEZES);
     let (before, after) = measure(&viewer, tools::seconds("MOQGATE_WEBRTC_LOSS_SECONDS", 8));
-    let seconds = (after["at"].as_f64().expect("a time") - before["at"].as_f64().expect("a time")) / 1e3;
-    let rate = (count(&after, "framesDecoded") - count(&before, "framesDecoded")) / seconds;
+    let rate = rate(&before, &after, "framesDecoded");
     let freezes: Vec<f64> = serde_json::from_value(viewer.run("return freezes")).expect("numbers");
     let longest = freezes.iter().copied().fold(0.0, f64::max);
     let stall = viewer.run("return stall").as_f64().expect("a number").max(0.0);

@@ -169,7 +169,6 @@ const camera = (frameRate) =>
 // --- what a test begins -----------------------------------------------------------------------------------------------
 
 const studio = (window.studio = {
-  media: null,
   counts: {},
   late: { whep: { late: [] }, moq: { late: [] } },
   connections: {},
@@ -177,7 +176,7 @@ const studio = (window.studio = {
 
   /** Publishes `source` (clock or camera) with this coding; with `counted` nothing before `begin`. */
   async publish({ source = "clock", codec = "H264", frameRate = 30, counted = false, via } = {}) {
-    const media = (studio.media = source === "clock" ? clock(frameRate) : await camera(frameRate));
+    const media = source === "clock" ? clock(frameRate) : await camera(frameRate);
     const connection = (studio.connections.whip = new RTCPeerConnection());
     for (const track of media.getTracks()) {
       const init = { direction: "sendonly", streams: [media], sendEncodings: [{ active: !counted }] };
@@ -239,13 +238,14 @@ const studio = (window.studio = {
     follow(canvas, studio.late.moq);
   },
 
-  /** The same pictures from this browser to itself, with nothing between. */
-  async control() {
+  /** The camera from this browser to itself, with nothing between. */
+  async control({ frameRate = 20 } = {}) {
+    const media = await camera(frameRate);
     const [from, to] = [new RTCPeerConnection(), new RTCPeerConnection()];
     from.onicecandidate = ({ candidate }) => to.addIceCandidate(candidate);
     to.onicecandidate = ({ candidate }) => from.addIceCandidate(candidate);
     video(to);
-    for (const track of studio.media.getTracks()) from.addTrack(track, studio.media);
+    for (const track of media.getTracks()) from.addTrack(track, media);
     await from.setLocalDescription();
     await to.setRemoteDescription(from.localDescription);
     await to.setLocalDescription();
