@@ -28,7 +28,8 @@ pub struct Subscription {
     pub start: Start,
     /// Last group wanted, inclusive.
     pub end: Option<u64>,
-    /// Viewers behind this reader, at least 1: a leaf is 1, a relay reports its sum.
+    /// Viewers behind this reader: a leaf is 1, a relay reports its sum, which is 0 while it only holds the subscription in
+    /// case that somebody comes back.
     pub downstream: u64,
 }
 
@@ -52,9 +53,9 @@ impl Subscription {
         }
     }
 
-    /// With at least one viewer: who holds a subscription is one.
+    /// With no more viewers than are told apart.
     pub(crate) fn counted(self) -> Self {
-        Self { downstream: self.downstream.clamp(1, DOWNSTREAM_MAX), ..self }
+        Self { downstream: self.downstream.min(DOWNSTREAM_MAX), ..self }
     }
 
     /// The same for any number of viewers.

@@ -96,7 +96,8 @@ def push(clip, url, loops=-1):
 
 class Gateway:
     def __init__(self, *arguments):
-        binary = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/moqgate"
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+        binary = pathlib.Path(os.environ.get("MOQGATE_BINARY") or target / "release/moqgate")
         if not binary.exists():
             sys.exit("build it first: cargo build --release")
         listen = [word for name in ("moq", "srt", "rtmp", "http") for word in (f"--{name}-listen", "127.0.0.1:0")]

@@ -162,13 +162,13 @@ impl TrackShared {
         wake_all(&mut woken);
     }
 
-    /// Adds the largest number of viewers that a reader of each session stands for: one, where it says none.
+    /// Adds the largest number of viewers that a reader of each session stands for.
     pub(crate) fn count_viewers(&self, viewers: &mut BTreeMap<ViewerId, u64>) {
         let state = self.lock();
         let watching = state.readers.iter().flatten().filter(|demand| demand.viewer != ViewerId::NOBODY);
         for demand in watching {
             let weight = viewers.entry(demand.viewer).or_default();
-            *weight = (*weight).max(demand.subscription.downstream).max(1);
+            *weight = (*weight).max(demand.subscription.downstream);
         }
     }
 

@@ -21,6 +21,7 @@ impl Metrics {
             ("sessions_denied", counters.sessions_denied.get()),
             ("violations", counters.violations.get()),
             ("requests", counters.requests.get()),
+            ("subscription_updates", counters.subscription_updates.get()),
             ("groups_sent", counters.groups_sent.get()),
             ("groups_expired", counters.groups_expired.get()),
             ("datagrams_sent", counters.datagrams_sent.get()),
@@ -46,6 +47,8 @@ pub(crate) struct Counters {
     /// Sessions that were closed because the peer broke the protocol.
     pub(crate) violations: Counter,
     pub(crate) requests: Counter,
+    /// How often peers asked for something else on a subscription.
+    pub(crate) subscription_updates: Counter,
     /// Groups handed to QUIC to their end.
     pub(crate) groups_sent: Counter,
     /// Groups given up because they were blocked and too old.

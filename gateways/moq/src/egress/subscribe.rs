@@ -53,7 +53,7 @@ pub(crate) async fn serve(link: &Link, reply: SendStream, mut request: Reader) {
     let outcome = loop {
         tokio::select! {
             biased;
-            change = next_change(&mut request) => match change {
+            change = next_change(link, &mut request) => match change {
                 Ok(terms) => feed.update(terms),
                 Err(leaving) => break Outcome::Left(leaving),
             },
@@ -75,7 +75,7 @@ async fn wait_for_track(
         tokio::select! {
             biased;
             track = broadcast.subscribe(&asked.track, subscription) => return Ok(track),
-            change = next_change(request) => asked.terms = change?,
+            change = next_change(link, request) => asked.terms = change?,
         }
     }
 }
@@ -131,9 +131,12 @@ impl Leaving {
     }
 }
 
-async fn next_change(request: &mut Reader) -> Result<Terms, Leaving> {
+async fn next_change(link: &Link, request: &mut Reader) -> Result<Terms, Leaving> {
     match request.item(decode_update).await {
-        Ok(Some(SubscribeUpdate(terms))) => Ok(terms),
+        Ok(Some(SubscribeUpdate(terms))) => {
+            link.counters.subscription_updates.bump();
+            Ok(terms)
+        }
         Ok(None) => Err(Leaving::Politely),
         Err(ReadFault::Reset(code)) => Err(Leaving::With(code)),
         Err(ReadFault::Lost) => Err(Leaving::With(stream_code::SESSION_CLOSED)),
@@ -195,6 +198,9 @@ impl<'a> Feed<'a> {
 
     /// The bounds of a running subscription move at their end only; its start has happened.
     fn update(&mut self, terms: Terms) {
+        let (path, track, id) = (&self.path, &self.track.info().name, self.feeding.subscribe_id);
+        let hop = self.link.peer.hop();
+        tracing::debug!(%path, %track, id, hop, viewers = terms.downstream, "subscription updated");
         let start = self.track.subscription().start;
         self.track.update(Subscription { start, ..subscription(self.link, &terms) });
         self.terms = terms;

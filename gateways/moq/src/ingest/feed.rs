@@ -84,6 +84,7 @@ impl Feed {
             return false;
         }
         self.terms = terms;
+        tracing::debug!(id = self.id(), viewers = terms.downstream, "subscription update sent");
         if let Some(request) = &mut self.request {
             let _stopped = request.write(SubscribeUpdate(terms).to_bytes(self.version)).await;
         }

@@ -67,7 +67,7 @@ pub(super) fn terms(subscription: Subscription, counted: bool) -> Terms {
         ordered: 0,
         max_age: subscription.max_age.max(MAX_AGE_MIN),
         range: Range { start, ..Range::default() },
-        downstream: if counted { subscription.downstream.clamp(1, DOWNSTREAM_MAX) } else { 1 },
+        downstream: if counted { subscription.downstream.min(DOWNSTREAM_MAX) } else { 1 },
     }
 }
 
@@ -122,7 +122,10 @@ mod tests {
         let wanted = Subscription { max_age: Duration::from_secs(9), start: Start::From(4), ..wanted };
         assert_eq!(terms(wanted, true).max_age, Duration::from_secs(9));
         assert_eq!(terms(wanted, true).range.start, Some(4));
-        let crowd = Subscription { downstream: 7, ..wanted };
-        assert_eq!((terms(crowd, true).downstream, terms(crowd, false).downstream), (7, 1));
+        for crowd in [7, 0] {
+            let crowd = Subscription { downstream: crowd, ..wanted };
+            assert_eq!(terms(crowd, true).downstream, crowd.downstream);
+            assert_eq!(terms(crowd, false).downstream, 1);
+        }
     }
 }

@@ -216,13 +216,13 @@ impl Served<'_> {
         self.feed.as_ref().filter(|_| counts && self.timer.is_none()).map(|feed| feed.terms().downstream)
     }
 
-    /// Tells the peer what is wanted now, once it may be told. A subscription that is only held stands for one viewer.
+    /// Tells the peer what is wanted now, once it may be told. Nobody is behind a subscription that is only held.
     async fn update(&mut self, wanted: Option<Subscription>) {
         let counted = self.shared.link.counts_viewers;
         let Some(feed) = self.feed.as_mut().filter(|_| self.quiet_until.is_none()) else { return };
         let terms = match wanted {
             Some(wanted) => terms(wanted, counted),
-            None => wire::Terms { downstream: 1, ..feed.terms() },
+            None => wire::Terms { downstream: u64::from(!counted), ..feed.terms() },
         };
         if feed.update(terms).await {
             self.quiet_until = Some(tokio::time::Instant::now() + UPDATE_SPACING);

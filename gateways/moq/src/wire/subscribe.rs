@@ -67,8 +67,8 @@ pub struct Terms {
     pub max_age: Duration,
     /// Groups and frames wanted.
     pub range: Range,
-    /// Audience behind this subscription, at least 1. More than 1 is written as a private extension: only toward a
-    /// peer whose SETUP said [`super::Setup::downstream`]. Others reject the message.
+    /// Audience behind this subscription. Any other than 1 is written as a private extension, one less than it is, and
+    /// nobody as 0: only toward a peer whose SETUP said [`super::Setup::downstream`]. Others reject the message.
     pub downstream: u64,
 }
 
@@ -85,7 +85,10 @@ impl Terms {
         let max_age = reader.millis()?;
         let range = Range::parse(reader, version)?;
         let downstream = if extended && !reader.is_empty() {
-            reader.varint()?.saturating_add(1).min(DOWNSTREAM_MAX)
+            match reader.varint()? {
+                0 => 0,
+                others => others.saturating_add(1).min(DOWNSTREAM_MAX),
+            }
         } else {
             1
         };
@@ -99,8 +102,8 @@ impl Terms {
         }
         put_millis(out, self.max_age);
         self.range.put(out, version);
-        if self.downstream > 1 && version.has_setup() {
-            varint::put(out, self.downstream - 1);
+        if self.downstream != 1 && version.has_setup() {
+            varint::put(out, self.downstream.saturating_sub(1));
         }
     }
 }

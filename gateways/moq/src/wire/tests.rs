@@ -208,6 +208,10 @@ fn downstream_only_where_advertised() {
     let huge = hex("0f 3c 40 64 00 00 00 00 ff ff ff ff ff ff ff ff");
     let update = SubscribeUpdate::decode_extended(&mut { huge }, Lite06).unwrap().unwrap();
     assert_eq!(update.0.downstream, DOWNSTREAM_MAX);
+    let nobody = SubscribeUpdate(Terms { priority: 60, downstream: 0, ..Terms::default() });
+    let bytes = hex("07 3c 00 00 00 00 00 00");
+    assert_eq!(nobody.to_bytes(Lite06), bytes);
+    assert_eq!(SubscribeUpdate::decode_extended(&mut { bytes }, Lite06), Ok(Some(nobody)));
 }
 
 #[test]
@@ -487,7 +491,7 @@ fn range() -> impl Strategy<Value = Range> {
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
-    (any::<u8>(), any::<u8>(), 0..1_u64 << 52, range(), 1..=DOWNSTREAM_MAX).prop_map(
+    (any::<u8>(), any::<u8>(), 0..1_u64 << 52, range(), 0..=DOWNSTREAM_MAX).prop_map(
         |(priority, ordered, millis, range, downstream)| Terms {
             priority,
             ordered,
