@@ -21,9 +21,11 @@ use crate::streams::{Asker, Streams};
 
 /// How often damage in the stream is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-/// How long media is still taken from a publisher that has said over HTTP that it ends: what it had sent before comes another
-/// way, and may be read later.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Of a publisher that has said over HTTP that it ends media is taken until none has come for so long: what it had sent before
+/// comes another way, and is read later by a machine that is busy.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// But not for longer than this.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Imports until the session is over.
 pub(crate) async fn ingest(mut live: Live, mut media: Ingest) {
@@ -114,9 +116,9 @@ impl Ingest {
 
     /// Takes what the peer had sent before its end became known.
     async fn rest(&mut self, peer: &Peer, arrived: &mut VecDeque<Inbound>, end: End) {
-        let wait = match end {
-            End::Deleted => LAST_WORDS,
-            End::Gone => Duration::ZERO,
+        let (quiet, most) = match end {
+            End::Deleted => (LAST_WORDS, LAST_WORDS_MAX),
+            End::Gone => (Duration::ZERO, Duration::ZERO),
             End::Unconnected
             | End::Stopping
             | End::Killed(_)
@@ -124,8 +126,12 @@ impl Ingest {
             | End::Finished
             | End::Unplayable => return,
         };
-        let deadline = tokio::time::Instant::now() + wait;
-        while tokio::time::timeout_at(deadline, peer.receive(arrived)).await.is_ok() {
+        let deadline = tokio::time::Instant::now() + most;
+        loop {
+            let until = deadline.min(tokio::time::Instant::now() + quiet);
+            if tokio::time::timeout_at(until, peer.receive(arrived)).await.is_err() {
+                return;
+            }
             if arrived.drain(..).try_for_each(|inbound| self.push(inbound)).is_err() {
                 return;
             }
