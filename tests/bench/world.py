@@ -312,8 +312,9 @@ class Gateway(rig.Gateway):
         self.starts += 1
         listen = [word for name, port in self.ports.items() for word in (f"--{name}-listen", f"127.0.0.1:{port}")]
         more = ["--data-dir", self.data, "--usage-interval", f"{int(self.interval * 1000)}ms", "--retention-age", "60s"]
+        waits = [word for name in ("srt", "rtmp", "webrtc") for word in (f"--{name}-play-wait", "2s")]
         log = f"moqgate{self.starts}.log"
-        self.process = rig.start(self.binary, *listen, *more, "--srt-play-wait", "2s", "--webrtc-play-wait", "2s", log=log)
+        self.process = rig.start(self.binary, *listen, *more, *waits, log=log)
         self.log = rig.scratch / log
         line = rig.until("the ready line", lambda: re.search(r"(?m)^ready .*$", self.log.read_text()))[0]
         self.address = dict(word.split("=", 1) for word in line.split()[1:])

@@ -11,7 +11,7 @@ const SECONDS: u32 = 40;
 
 #[test]
 fn the_ledger_agrees_with_a_random_world() {
-    if !tools::require(&["ffmpeg", "moq", "srt-live-transmit"]) {
+    if !tools::require(&["ffmpeg", "moq", "srt-live-transmit", tools::NEWER_FFMPEG, tools::AIORTC]) {
         return;
     }
     let mut world = Command::new("python3");
