@@ -158,7 +158,6 @@ fn assert_spaced(edge: &Gateway, origin: &Gateway) {
             assert!(apart >= SPACING, "subscription {}: {apart} s apart", update.subscription);
         }
     }
-    println!("{} updates in {:.1} s", sent.len(), sent[sent.len() - 1].at - sent[0].at);
 }
 
 #[test]
