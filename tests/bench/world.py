@@ -595,7 +595,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--interval", type=float, default=2)
-    parser.add_argument("--kill-every", type=float, default=15)
+    parser.add_argument("--kill-every", type=float, default=20)
     parser.add_argument("--binary", type=pathlib.Path, default=rig.ROOT / "target/release/moqgate")
     parser.add_argument("--keep", type=pathlib.Path, help="copy the ledger and the logs there")
     arguments = parser.parse_args()

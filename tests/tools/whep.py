@@ -22,6 +22,7 @@ import aioice.ice
 import aiortc
 import aiortc.rtcrtpreceiver
 
+CONNECT_SECONDS = 30
 IDR, STAP_A, FU_A = 5, 24, 28
 
 
@@ -95,11 +96,12 @@ async def watch(url, token):
     peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
     for kind in ("video", "audio"):
         peer.addTransceiver(kind, direction="recvonly")
-    over = asyncio.get_running_loop().create_future()
+    over, connected = asyncio.get_running_loop().create_future(), asyncio.Event()
 
     def changed():
         if peer.connectionState == "connected":
             print("connected", flush=True)
+            connected.set()
         elif peer.connectionState in ("closed", "failed") and not over.done():
             over.set_result(peer.connectionState)
 
@@ -111,8 +113,9 @@ async def watch(url, token):
         print("refused", refused.code, json.load(refused).get("detail"), flush=True)
         sys.exit(2)
     await peer.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
-    end = await over
-    return end
+    # A handshake that the other side gave up goes on here for ever.
+    asyncio.get_running_loop().call_later(CONNECT_SECONDS, lambda: connected.is_set() or over.done() or over.set_result("unconnected"))
+    return await over
 
 
 def main():
