@@ -88,6 +88,18 @@ impl Page {
         page
     }
 
+    /// Opens a page that somebody else serves, in a browser for which there is no `host`.
+    ///
+    /// # Panics
+    ///
+    /// When the browser does not start or the page does not load.
+    #[must_use]
+    pub fn visit_without(host: &str, url: &str) -> Self {
+        let page = Self::start(None, &[&format!("--host-resolver-rules=MAP {host} ^NOTFOUND")]);
+        page.command("url", &json!({ "url": url }));
+        page
+    }
+
     fn start(server: Option<Server>, more: &[&str]) -> Self {
         let mut command = Command::new(tools::program("chromedriver"));
         let process = Process::start("chromedriver", command.arg("--port=0"));

@@ -60,6 +60,21 @@ fn the_demo_needs_no_encoder() {
     assert_moving(&gateway, &first);
 }
 
+/// The player is not ours, and not everybody can reach it.
+#[test]
+fn the_page_says_when_it_cannot_have_its_player() {
+    if !tools::require(&["chromium", "chromedriver"]) {
+        return;
+    }
+    let gateway = Gateway::start(&[]);
+    let url = format!("http://{}/watch?name=live/cam0", gateway.http());
+    let page = Page::visit_without("esm.sh", &url);
+    let said = page
+        .wait("document.querySelector('#state').textContent.includes('cannot') && state.textContent", RUN);
+    let said = said.as_str().expect("a text");
+    assert!(said.starts_with("The player cannot be fetched from esm.sh"), "{said}");
+}
+
 /// Browsers ask for maximum age 0. Nothing may be left out for that as long as nothing is in the way.
 #[test]
 fn maximum_age_zero_gets_every_audio_group() {
