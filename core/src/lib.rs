@@ -23,6 +23,7 @@ mod origin;
 mod path;
 mod pattern;
 mod places;
+mod rarely;
 mod session;
 mod subscription;
 mod time;
@@ -51,6 +52,7 @@ pub use origin::{
 pub use path::{Path, PathError};
 pub use pattern::{Pattern, PatternError};
 pub use places::{Eviction, Full, PlaceLimits, Places, Seat, place};
+pub use rarely::Rarely;
 pub use session::{Ender, Gate, KillReason, LinkStats, Session, SessionSnapshot, SessionView};
 pub use subscription::{Start, Subscription};
 pub use time::Timestamp;

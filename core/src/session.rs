@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -281,23 +281,23 @@ impl Session {
     }
 
     /// Waits until the session is ended from outside: its gateway then closes the connection with that reason.
-    pub async fn killed(&self) -> KillReason {
-        struct SeatGuard<'a>(&'a SessionShared, Option<Seat>);
-        impl Drop for SeatGuard<'_> {
+    pub fn killed(&self) -> impl Future<Output = KillReason> + Send + use<> {
+        struct SeatGuard(Arc<SessionShared>, Option<Seat>);
+        impl Drop for SeatGuard {
             fn drop(&mut self) {
                 self.0.lock().waiters.leave(&mut self.1);
             }
         }
-        let mut seat = SeatGuard(&self.shared, None);
-        poll_fn(|cx| {
-            let mut killed = self.shared.lock();
+        let mut seat = SeatGuard(Arc::clone(&self.shared), None);
+        poll_fn(move |cx| {
+            let SeatGuard(shared, seat) = &mut seat;
+            let mut killed = shared.lock();
             if let Some(reason) = killed.reason {
                 return Poll::Ready(reason);
             }
-            killed.waiters.park(&mut seat.1, cx.waker());
+            killed.waiters.park(seat, cx.waker());
             Poll::Pending
         })
-        .await
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::StartError;
 
 /// Libraries that call what peers send an error, as if it were ours.
 const QUIET: &str =
-    "webrtc=off,rtc=off,rtc_ice=off,rtc_dtls=off,rtc_srtp=off,rtc_interceptor=off,rtc_sctp=off,rtc_stun=off";
+    "rtc=off,rtc_ice=off,rtc_dtls=off,rtc_srtp=off,rtc_interceptor=off,rtc_sctp=off,rtc_stun=off";
 
 /// Starts the log of this process; once.
 pub(crate) fn init(filter: &str) -> Result<(), StartError> {

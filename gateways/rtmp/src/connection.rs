@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use moqgate_core::usage::EndReason;
-use moqgate_core::{Denied, DenyReason, Direction, KillReason, Path, Seat};
+use moqgate_core::{Denied, DenyReason, Direction, KillReason, Path, Rarely, Seat};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -20,7 +20,6 @@ use crate::admit::{admit, until_gone};
 use crate::egress::Player;
 use crate::ingest::Ingest;
 use crate::listen::Shared;
-use crate::rarely::Rarely;
 use crate::session::{Ask, Event, Refusal, Session, SessionError};
 use crate::stats::Link;
 

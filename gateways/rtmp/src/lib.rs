@@ -20,7 +20,6 @@ mod line;
 pub mod listen;
 pub mod metrics;
 pub mod proto;
-mod rarely;
 pub mod remote;
 pub mod session;
 mod stats;

@@ -14,6 +14,7 @@
 mod adapt;
 mod choice;
 mod clock;
+mod common;
 mod ladder;
 mod lane;
 mod next;
@@ -41,6 +42,7 @@ use crate::sessions::{End, Live, Notice};
 use adapt::{Adapter, Step};
 use choice::{Choice, Formats};
 use clock::Clock;
+pub(crate) use common::Common;
 use ladder::Ladder;
 use lane::{Change, Lane};
 
@@ -368,7 +370,7 @@ pub(crate) async fn play(mut live: Live, mut player: Player) {
         }
     };
     drop(player);
-    live.close(end).await;
+    live.close(end);
 }
 
 /// Waits until media may flow.

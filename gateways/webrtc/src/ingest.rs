@@ -55,7 +55,7 @@ pub(crate) async fn ingest(mut live: Live, mut media: Ingest) {
     };
     media.rest(&live.peer, &mut arrived, end).await;
     media.finish(Instant::now());
-    live.close(end).await;
+    live.close(end);
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::egress::Reordered;
+use crate::egress::{Common, Reordered};
 use crate::engine::{self, Engine};
 use crate::error::BindError;
 use crate::hosts::{self, Hosts};
@@ -40,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) places: Arc<Places>,
     pub(crate) transcodes: Transcodes,
     pub(crate) reordered: Reordered,
+    pub(crate) common: Common,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -56,8 +57,8 @@ impl Listener {
         let address = config.listen;
         let port = Port::bind(address, Arc::clone(&metrics))
             .map_err(|source| BindError::Socket { address, source })?;
-        let engine = Engine::new(tasks.clone(), Arc::clone(&metrics))
-            .map_err(|error| BindError::Certificate(error.to_string()))?;
+        let engine =
+            Engine::new(Arc::clone(&metrics)).map_err(|error| BindError::Certificate(error.to_string()))?;
         let shared = Shared {
             gate,
             engine,
@@ -65,6 +66,7 @@ impl Listener {
             sessions: Sessions::default(),
             transcodes: Transcodes::default(),
             reordered: Reordered::default(),
+            common: Common::default(),
             places: Places::new(config.places()),
             hosts: Hosts::new(config.hosts.clone(), config.host_names.clone()),
             metrics,

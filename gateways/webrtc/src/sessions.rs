@@ -1,14 +1,15 @@
 //! The sessions of a listener: what HTTP reaches of them, and what ends them.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use moqgate_core::usage::EndReason;
-use moqgate_core::{Credential, KillReason, Path, Seat, Session};
+use moqgate_core::{Credential, Eviction, KillReason, Path, Rarely, Seat, Session};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ struct Described {
     tag: String,
 }
 
+type Notices = Rarely<Pin<Box<dyn Future<Output = Notice> + Send>>>;
+
 /// One session, from its answer to its end. Dropping it frees all of it.
 pub(crate) struct Live {
     pub(crate) shared: Arc<Shared>,
@@ -49,9 +52,8 @@ pub(crate) struct Live {
     pub(crate) peer: Arc<Peer>,
     pub(crate) session: Session,
     pub(crate) link: Arc<Link>,
-    pub(crate) state: watch::Receiver<State>,
-    connected: bool,
-    deadline: Instant,
+    /// The lock is for the type alone: a session's task lends the session to what it waits for.
+    notice: Mutex<Notices>,
     seat: Seat,
     end: CancellationToken,
     id: String,
@@ -139,7 +141,7 @@ impl Entry {
         let peer = self.peer.upgrade().ok_or_else(gone)?;
         let mut described = self.described.lock().await;
         let offer = described.offer.restarted(fragment, password);
-        let answer = peer.restart(&offer).await.map_err(|error| {
+        let answer = peer.restart(&offer).map_err(|error| {
             Refusal::new(StatusCode::CONFLICT, format!("ICE cannot be restarted: {error}"))
         })?;
         let text = Fragment::answer(&answer, &self.candidates).ok_or_else(gone)?;
@@ -170,15 +172,14 @@ impl Live {
         shared.sessions.lock().insert(id.clone(), Arc::new(entry));
         shared.metrics.open(parts.kind);
         info!(path = %parts.path, kind = parts.kind.as_str(), session = %parts.session.id(), "WebRTC session");
+        let notices = notices(shared, &end, &parts.session, peer.state(), Some(parts.seat.eviction()));
         Self {
             shared: Arc::clone(shared),
             path: parts.path,
-            state: peer.state(),
             peer,
             session: parts.session,
             link: parts.link,
-            connected: false,
-            deadline: Instant::now() + CONNECT_LIMIT,
+            notice: Mutex::new(notices),
             seat: parts.seat,
             end,
             id,
@@ -188,35 +189,22 @@ impl Live {
 
     /// Waits for news about the session itself. Cancel-safe.
     pub(crate) async fn notice(&mut self) -> Notice {
-        let eviction = self.seat.eviction();
-        let over = tokio::select! {
-            biased;
-            () = self.end.cancelled() => End::Deleted,
-            () = self.shared.stop.cancelled() => End::Stopping,
-            reason = self.session.killed() => End::Killed(reason),
-            changed = self.state.changed() => {
-                let state = *self.state.borrow_and_update();
-                if changed.is_ok() && state == State::Connected {
-                    self.connected = true;
-                    self.seat.settle();
-                    self.shared.metrics.connect(true);
-                    return Notice::Connected;
-                }
-                End::Gone
+        let notice = self.notice.get_mut().unwrap_or_else(PoisonError::into_inner).await;
+        match notice {
+            Notice::Connected => {
+                self.seat.settle();
+                self.shared.metrics.connect(true);
+                self.notice =
+                    Mutex::new(notices(&self.shared, &self.end, &self.session, self.peer.state(), None));
             }
-            () = tokio::time::sleep_until(self.deadline), if !self.connected => self.unconnected(),
-            () = poll_fn(|cx| eviction.poll(cx)), if !self.connected => self.unconnected(),
-        };
-        Notice::Over(over)
-    }
-
-    fn unconnected(&self) -> End {
-        self.shared.metrics.connect(false);
-        End::Unconnected
+            Notice::Over(End::Unconnected) => self.shared.metrics.connect(false),
+            Notice::Over(_) => {}
+        }
+        notice
     }
 
     /// Ends the session and tells the peer.
-    pub(crate) async fn close(self, end: End) {
+    pub(crate) fn close(self, end: End) {
         match end {
             End::Unconnected => self.session.ending(EndReason::Lost),
             End::Stopping => self.session.ending(EndReason::Stopped),
@@ -226,8 +214,46 @@ impl Live {
         }
         let asked = self.link.keyframes_asked.load(Relaxed);
         info!(path = %self.path, session = %self.session.id(), end = end.as_str(), asked, "WebRTC session ended");
-        self.peer.close().await;
+        self.peer.close();
     }
+}
+
+/// The next notice; one that is `pending` may be that it has connected, or has to go without. Media wakes a session's
+/// task all the time, and nobody is asked for that.
+fn notices(
+    shared: &Arc<Shared>,
+    end: &CancellationToken,
+    session: &Session,
+    mut state: watch::Receiver<State>,
+    pending: Option<Eviction>,
+) -> Notices {
+    let (end, stop, killed) = (end.clone(), shared.stop.clone(), session.killed());
+    let deadline = Instant::now() + CONNECT_LIMIT;
+    let next = async move {
+        let connects = pending.is_some();
+        let unconnected = async {
+            let Some(eviction) = pending else { return std::future::pending().await };
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = poll_fn(|cx| eviction.poll(cx)) => {}
+            }
+        };
+        let over = tokio::select! {
+            biased;
+            () = end.cancelled() => End::Deleted,
+            () = stop.cancelled() => End::Stopping,
+            reason = killed => End::Killed(reason),
+            found = state.wait_for(|state| *state == State::Gone || connects && *state == State::Connected) => {
+                if found.is_ok_and(|state| *state == State::Connected) {
+                    return Notice::Connected;
+                }
+                End::Gone
+            }
+            () = unconnected => End::Unconnected,
+        };
+        Notice::Over(over)
+    };
+    Rarely::new(Box::pin(next))
 }
 
 impl Drop for Live {

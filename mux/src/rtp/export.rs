@@ -1,11 +1,13 @@
 //! The exporter: frames of one track in, packets out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use moqgate_core::Timestamp;
 
 use super::payload::{Packetiser, Writer, packetiser};
+use super::shared::{Payloads, Spread};
 use super::{Codec, Packet};
 use crate::catalog::Catalog;
 use crate::codec::inband::InBand;
@@ -63,6 +65,7 @@ pub struct Exporter {
     video: Option<Video>,
     config: ExportConfig,
     packetiser: Box<dyn Packetiser>,
+    shared: Option<Arc<Payloads>>,
     joined: bool,
     newest: Option<Timestamp>,
     observed: bool,
@@ -88,6 +91,7 @@ impl Exporter {
             video: None,
             config: ExportConfig { payload_max, ..config },
             packetiser: packetiser(codec),
+            shared: None,
             joined: !codec.is_video(),
             newest: None,
             observed: false,
@@ -130,6 +134,12 @@ impl Exporter {
         (self.newest, self.observed, self.declared) = (None, false, None);
     }
 
+    /// Has payloads in common with all other exporters of the same track that are given the same. Codings whose payloads
+    /// differ from receiver to receiver, by picture numbers, do not.
+    pub fn share(&mut self, payloads: Option<Arc<Payloads>>) {
+        self.shared = payloads.filter(|_| !matches!(self.codec, Codec::Vp8 | Codec::Vp9));
+    }
+
     /// The coding of the packets.
     pub fn codec(&self) -> Codec {
         self.codec
@@ -146,15 +156,10 @@ impl Exporter {
         if !self.joined {
             return;
         }
-        let unit = match &self.video {
-            Some(video) => annex_b(video, keyframe, data),
-            None => data,
-        };
-        self.watch(timestamp, keyframe, &unit);
-        let mut writer = Writer::new(self.config.payload_max);
-        self.packetiser.write(&unit, &mut writer);
+        let spread = self.spread(payload, keyframe, data);
+        self.watch(timestamp, spread.declared);
         let time = self.timestamp_of(timestamp);
-        for payload in writer.finish() {
+        for payload in spread.payloads.iter().cloned() {
             let (ssrc, sequence) = (self.config.ssrc, self.config.sequence);
             self.config.sequence = sequence.wrapping_add(1);
             self.packets.push_back(Packet { ssrc, sequence, timestamp: time, marker: false, payload });
@@ -186,7 +191,40 @@ impl Exporter {
         self.config.timestamp.wrapping_add(u32::from_be_bytes([a, b, c, d]))
     }
 
-    fn watch(&mut self, timestamp: Timestamp, keyframe: bool, unit: &[u8]) {
+    /// Puts `data`, the content of `frame`, over packets, unless somebody else has.
+    fn spread(&mut self, frame: &Bytes, keyframe: bool, data: Bytes) -> Spread {
+        let (video, most) = (self.video.as_ref(), self.config.payload_max);
+        if let Some(known) = self.shared.as_ref().and_then(|shared| shared.find(frame, keyframe, video, most))
+        {
+            return known;
+        }
+        let unit = match video {
+            Some(video) => annex_b(video, keyframe, data),
+            None => data,
+        };
+        let codec = match self.codec {
+            Codec::H264 => Some(VideoCodec::H264),
+            Codec::H265 => Some(VideoCodec::H265),
+            Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus => None,
+        };
+        let inband = codec.filter(|_| keyframe).and_then(|codec| InBand::read(codec, &unit));
+        let mut writer = Writer::new(most);
+        self.packetiser.write(&unit, &mut writer);
+        let spread = Spread {
+            frame: frame.clone(),
+            keyframe,
+            video: self.video.clone(),
+            most,
+            payloads: writer.finish().collect(),
+            declared: inband.map(|inband| inband.reordering),
+        };
+        if let Some(shared) = &self.shared {
+            shared.keep(spread.clone());
+        }
+        spread
+    }
+
+    fn watch(&mut self, timestamp: Timestamp, declared: Option<Option<u8>>) {
         let behind = self.newest.and_then(|newest| newest.checked_sub(timestamp)).unwrap_or_default();
         if behind.as_micros() > u128::from(RESTART) {
             self.newest = Some(timestamp);
@@ -194,14 +232,7 @@ impl Exporter {
             self.observed |= self.codec.is_video() && !behind.is_zero();
             self.newest = self.newest.max(Some(timestamp));
         }
-        let codec = match self.codec {
-            Codec::H264 => VideoCodec::H264,
-            Codec::H265 => VideoCodec::H265,
-            Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Opus => return,
-        };
-        if keyframe && let Some(inband) = InBand::read(codec, unit) {
-            self.declared = inband.reordering;
-        }
+        self.declared = declared.unwrap_or(self.declared);
     }
 }
 

@@ -15,6 +15,7 @@ mod export;
 mod format;
 mod import;
 mod payload;
+mod shared;
 
 use bytes::Bytes;
 
@@ -22,6 +23,7 @@ pub use choose::{Carried, Choices, Fit, Refused, Unfit, choose};
 pub use export::{ExportConfig, Exporter, Reordering};
 pub use format::{Codec, Format};
 pub use import::{ImportConfig, Importer, Output, StreamId, StreamStats};
+pub use shared::Payloads;
 
 /// One RTP packet, as far as media is concerned (RFC 3550 section 5.1). Contributing sources, header extensions and
 /// padding have been taken off; which payload type it has, the caller knows.

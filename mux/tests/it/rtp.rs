@@ -1,5 +1,6 @@
 //! Packets out and in again: clips, and what encoders and networks do to streams.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use moqgate_core::Timestamp;
 use moqgate_mux::catalog::{AudioRendition, Catalog, VideoRendition};
 use moqgate_mux::event::{CodecConfig, Event, MediaFrame, Track};
 use moqgate_mux::rtp::{
-    Codec, ExportConfig, Exporter, Format, ImportConfig, Importer, Output, Packet, Reordering, StreamId,
-    StreamStats,
+    Codec, ExportConfig, Exporter, Format, ImportConfig, Importer, Output, Packet, Payloads, Reordering,
+    StreamId, StreamStats,
 };
 
 use crate::media::h264;
@@ -193,6 +194,40 @@ fn another_track_goes_on_where_the_last_one_ended() {
     assert_eq!(push(&mut exporter, 500_000, false), None, "it begins with a keyframe");
     assert_eq!(push(&mut exporter, 600_000, true), Some((1, vec![0x80, 2])));
     assert_eq!(exporter.reordering(), Reordering::None, "what lies before the switch does not count");
+}
+
+/// Receivers of one track hold the same bytes, with numbers of their own.
+#[test]
+fn exporters_of_one_track_share_payloads() {
+    let text = br#"{"video":{"renditions":{"a":{"codec":"avc3.42c01f"},"b":{"codec":"vp8"}}}}"#;
+    let catalog = Catalog::from_json(text).unwrap();
+    let shared = Arc::<Payloads>::default();
+    let exporter = |track, sequence, payload_max| {
+        let config = ExportConfig { sequence, payload_max, ..ExportConfig::default() };
+        let mut exporter = Exporter::new(&catalog, track, config).unwrap();
+        exporter.share(Some(Arc::clone(&shared)));
+        exporter
+    };
+    let picture = Bytes::from([&b"\0\0\0\0\x01\x65"[..], &[0x88; 3000]].concat());
+    let other = Bytes::from(picture.to_vec());
+    let push = |exporter: &mut Exporter, frame: &Bytes| {
+        exporter.push(Timestamp::ZERO, true, frame);
+        let packets: Vec<Packet> = std::iter::from_fn(|| exporter.poll()).collect();
+        (packets[0].sequence, packets.iter().map(|packet| packet.payload.clone()).collect::<Vec<_>>())
+    };
+    let places = |payloads: &[Bytes]| payloads.iter().map(|payload| payload.as_ptr()).collect::<Vec<_>>();
+    let (mut first, mut second) = (exporter("a", 5, 1172), exporter("a", 90, 1172));
+    let (one, two) = (push(&mut first, &picture), push(&mut second, &picture));
+    assert_eq!((one.0, two.0, one.1.len()), (5, 90, 3));
+    assert_eq!(places(&one.1), places(&two.1));
+    let again = push(&mut second, &other);
+    assert!(
+        again.1 == two.1 && places(&again.1) != places(&two.1),
+        "another frame, though it looks the same"
+    );
+    assert_eq!(push(&mut exporter("a", 0, 500), &picture).1.len(), 7, "smaller packets");
+    let numbered = [push(&mut exporter("b", 0, 1172), &picture), push(&mut exporter("b", 0, 1172), &picture)];
+    assert_ne!(places(&numbered[0].1), places(&numbered[1].1), "picture numbers are each receiver's own");
 }
 
 /// H.264 packets from units: sequence number, picture, unit, marker.

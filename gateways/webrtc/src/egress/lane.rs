@@ -177,9 +177,11 @@ impl Lane {
             let making = shared.transcodes.get(shared, path, epoch, track, aac).await?;
             live.link.transcoded.store(1, Relaxed);
             let made = broadcast.subscribe_derived(&making.track, Subscription::default());
+            self.exporter.share(None);
             *job = Some(making);
             return Ok(made);
         }
+        self.exporter.share(Some(live.shared.common.of(broadcast.info().epoch(), track)));
         let track = broadcast.subscribe(track, Subscription::default());
         let track = tokio::time::timeout(SUBSCRIBE_LIMIT, track).await.unwrap_or(Err(TrackError::Unroutable));
         track.map_err(|error| error.to_string())

@@ -1,33 +1,35 @@
 //! The only module that knows the WebRTC library: ICE, DTLS, SRTP, RTCP and the application of descriptions.
 //!
-//! A [`Peer`] is one connection. It has no socket: datagrams come from its inbox on the shared port and leave through
-//! it. It never gathers candidates of its own and never looks for those of the remote (ICE lite, RFC 8445 section 2.5):
-//! the remote checks, and the address that it checks from is where media goes.
+//! A [`Peer`] is one connection. It has no socket and no task: datagrams come from its inbox on the shared port and
+//! leave through it, and the task of its session drives it ([`Peer::alongside`]). It never gathers candidates of its own
+//! and never looks for those of the remote (ICE lite, RFC 8445 section 2.5): the remote checks, and the address that it
+//! checks from is where media goes.
 
+mod connection;
 mod estimate;
+mod outbox;
 mod pace;
 mod repair;
-mod runtime;
 mod setup;
-mod socket;
 mod tap;
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use moqgate_mux::rtp::Packet as Media;
 use tokio::sync::watch;
-use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionState, RTCSessionDescription,
-};
+use tokio::time::Sleep;
 
-use crate::port::Berth;
+use crate::port::{Berth, Shared};
 use crate::sdp::{Offer, Payload};
-use runtime::Surroundings;
+use connection::Connection;
+use outbox::Outbox;
 use tap::Queues;
 
 pub(crate) use setup::Engine;
@@ -38,8 +40,8 @@ pub(crate) use tap::Report;
 #[error("{0}")]
 pub(crate) struct EngineError(String);
 
-impl From<webrtc::error::Error> for EngineError {
-    fn from(error: webrtc::error::Error) -> Self {
+impl From<rtc::shared::error::Error> for EngineError {
+    fn from(error: rtc::shared::error::Error) -> Self {
         Self(error.to_string())
     }
 }
@@ -114,43 +116,58 @@ pub(crate) struct Sending {
     pub(crate) ssrc: u32,
 }
 
+/// How far ahead the timer of a connection that waits for nothing is set.
+const IDLE: Duration = Duration::from_secs(3600);
+
 /// One connection.
 pub(crate) struct Peer {
-    connection: Arc<dyn PeerConnection>,
-    surroundings: Arc<Surroundings>,
+    driven: Mutex<Driven>,
     queues: Arc<Queues>,
     state: watch::Receiver<State>,
     berth: Berth,
 }
 
-struct Watcher(watch::Sender<State>);
+/// A connection, and when it wants to be called.
+struct Driven {
+    connection: Connection,
+    due: Option<Instant>,
+}
 
-#[async_trait::async_trait]
-impl PeerConnectionEventHandler for Watcher {
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        let state = if state == RTCPeerConnectionState::Connected {
-            State::Connected
-        } else if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
-            State::Gone
-        } else {
-            return;
-        };
-        self.0.send_if_modified(|now| *now != State::Gone && std::mem::replace(now, state) != state);
+impl Driven {
+    /// Sends what there is to send.
+    fn flush(&mut self, port: &Shared) {
+        let mut outbox = Outbox::new(port);
+        while let Some((datagram, to)) = self.connection.poll_transmit() {
+            outbox.push(datagram, to);
+        }
+        self.due = self.connection.poll_timeout(Instant::now());
     }
 }
 
 impl Peer {
-    async fn answer(&self, offer: String) -> Result<String, EngineError> {
-        self.connection.set_remote_description(RTCSessionDescription::offer(offer)?).await?;
-        let answer = self.connection.create_answer(None).await?;
-        let text = answer.sdp.clone();
-        self.connection.set_local_description(answer).await?;
-        Ok(text)
+    fn new(
+        mut connection: Connection,
+        offer: &Offer,
+        queues: Arc<Queues>,
+        berth: Berth,
+    ) -> Result<(Self, String), EngineError> {
+        let now = Instant::now();
+        let answer = connection.answer(offer.to_engine(), now)?;
+        let state = connection.state();
+        let driven = Mutex::new(Driven { connection, due: Some(now) });
+        Ok((Self { driven, queues, state, berth }, answer))
     }
 
     /// Applies an offer with other ICE credentials of the remote. Gives the answer as the library writes it.
-    pub(crate) async fn restart(&self, offer: &Offer) -> Result<String, EngineError> {
-        self.answer(offer.to_engine()).await
+    pub(crate) fn restart(&self, offer: &Offer) -> Result<String, EngineError> {
+        let now = Instant::now();
+        let mut driven = self.lock();
+        let answer = driven.connection.answer(offer.to_engine(), now);
+        driven.due = Some(now);
+        drop(driven);
+        // The session's task drives the connection, and does not know of it.
+        self.berth.inbox().wake();
+        answer
     }
 
     /// The place on the port.
@@ -163,15 +180,58 @@ impl Peer {
         self.state.clone()
     }
 
-    /// Waits for something from the remote and takes all of it. Cancel-safe.
-    pub(crate) async fn receive(&self, into: &mut VecDeque<Inbound>) {
-        loop {
-            self.queues.take(into);
-            if !into.is_empty() {
-                return;
+    /// Drives the connection and does `work` in one task. Whatever waits for this peer must be a part of `work`, which is
+    /// polled after everything that arrived.
+    pub(crate) async fn alongside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut timer = pin!(tokio::time::sleep(IDLE));
+        let mut arrived = VecDeque::new();
+        poll_fn(|cx| {
+            loop {
+                self.berth.inbox().take(&mut arrived, cx);
+                if !arrived.is_empty() {
+                    let mut driven = self.lock();
+                    driven.connection.handle(&mut arrived, Instant::now());
+                    driven.flush(self.berth.port());
+                }
+                if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                    return Poll::Ready(done);
+                }
+                if self.poll_due(timer.as_mut(), cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
-            self.queues.arrived.notified().await;
+        })
+        .await
+    }
+
+    /// Ready when time has passed for the connection.
+    fn poll_due(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut driven = self.lock();
+        let Some(due) = driven.due else { return Poll::Pending };
+        loop {
+            let now = Instant::now();
+            if due <= now {
+                driven.connection.handle_timeout(now);
+                driven.flush(self.berth.port());
+                return Poll::Ready(());
+            }
+            // A timer that is too early costs less than one that is set again for every packet.
+            if timer.is_elapsed() || timer.deadline().into_std() > due {
+                timer.as_mut().reset(due.into());
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
         }
+    }
+
+    /// Takes all that came from the remote, when there is something. Cancel-safe; for the work that is done
+    /// [alongside](Self::alongside).
+    pub(crate) async fn receive(&self, into: &mut VecDeque<Inbound>) {
+        poll_fn(|_| {
+            self.queues.take(into);
+            if into.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     /// Ready when there is room for the packets of another picture.
@@ -206,7 +266,7 @@ impl Peer {
 
     /// Sends what is queued.
     pub(crate) fn flush(&self) {
-        self.berth.inboxes().v4.nudge();
+        self.lock().flush(self.berth.port());
     }
 
     /// Asks the remote for a keyframe.
@@ -215,16 +275,15 @@ impl Peer {
         self.flush();
     }
 
-    /// Says goodbye and frees everything.
-    pub(crate) async fn close(&self) {
-        // There is nobody to tell, and nothing to do about it.
-        self.connection.close().await.ok();
+    /// Says goodbye. Nothing arrives any more.
+    pub(crate) fn close(&self) {
+        let mut driven = self.lock();
+        driven.connection.close();
+        driven.flush(self.berth.port());
     }
-}
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.surroundings.abort();
+    fn lock(&self) -> MutexGuard<'_, Driven> {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

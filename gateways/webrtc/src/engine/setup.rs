@@ -1,35 +1,31 @@
 //! How peers are made: what is registered with the library, and what is left out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rtc::crypto::SignatureScheme;
+use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{
     CongestionControlBuilder, NackGeneratorBuilder, NackResponderBuilder, ReceiverReportBuilder, Registry,
     Slot, TwccReceiverBuilder, TwccSenderBuilder,
 };
 use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::certificate::CertificateParams;
+use rtc::peer_connection::RTCPeerConnectionBuilder;
+use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
+use rtc::peer_connection::configuration::RTCConfigurationBuilder;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
-use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, RTCCertificate, RTCConfigurationBuilder,
-    SettingEngineBuilder,
-};
 
+use super::connection::Connection;
 use super::estimate::Estimator;
 use super::repair::Repair;
-use super::runtime::Surroundings;
 use super::tap::{Counter, Queues, Tap};
-use super::{EngineError, Extensions, Peer, Sending, State, Watcher};
+use super::{EngineError, Extensions, Peer, Sending};
 use crate::metrics::Metrics;
 use crate::port::Berth;
 use crate::sdp::{Offer, Payload, uri};
@@ -50,65 +46,64 @@ const NACKS_PER_PACKET: u16 = 10;
 /// What makes peers.
 pub(crate) struct Engine {
     certificate: RTCCertificate,
-    tasks: TaskTracker,
+    crypto: Arc<dyn RTCCryptoProvider>,
     metrics: Arc<Metrics>,
 }
 
 impl Engine {
-    /// An engine with a certificate of its own; `tasks` is where its work runs.
-    pub(crate) fn new(tasks: TaskTracker, metrics: Arc<Metrics>) -> Result<Self, EngineError> {
-        let provider = rtc::crypto::default_provider().map_err(|error| EngineError(error.to_string()))?;
+    /// An engine with a certificate of its own.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Result<Self, EngineError> {
+        let crypto = rtc::crypto::default_provider().map_err(|error| EngineError(error.to_string()))?;
         let params = CertificateParams::new(vec!["moqgate".to_owned()])
             .map_err(|error| EngineError(error.to_string()))?;
         let scheme = SignatureScheme::EcdsaP256Sha256;
-        let certificate = RTCCertificate::generate(provider.crypto(), scheme, params)?;
-        Ok(Self { certificate, tasks, metrics })
+        let certificate = RTCCertificate::generate(crypto.crypto(), scheme, params)?;
+        Ok(Self { certificate, crypto, metrics })
     }
 
     /// Accepts an offer. What is sent is in `sending`; without any, everything offered is received. Gives the peer and
     /// the answer as the library writes it.
-    pub(crate) async fn accept(
+    pub(crate) fn accept(
         &self,
         offer: &Offer,
         sending: &[Sending],
         berth: Berth,
     ) -> Result<(Peer, String), EngineError> {
         let queues = Arc::<Queues>::default();
-        let surroundings = Arc::new(Surroundings {
-            inboxes: Arc::clone(berth.inboxes()),
-            port: Arc::clone(berth.port()),
-            tasks: self.tasks.clone(),
-            spawned: std::sync::Mutex::default(),
-        });
-        let (sender, state) = watch::channel(State::Connecting);
+        let connection = self.connection(offer, sending, &queues)?;
+        Peer::new(connection, offer, queues, berth)
+    }
+
+    pub(super) fn connection(
+        &self,
+        offer: &Offer,
+        sending: &[Sending],
+        queues: &Arc<Queues>,
+    ) -> Result<Connection, EngineError> {
         let configuration =
             RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build();
         let settings = SettingEngineBuilder::new()
+            .with_crypto_provider(Arc::clone(&self.crypto))
             .with_lite(true)
             .with_include_loopback_candidate(true)
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), None)
             .build();
-        let builder = PeerConnectionBuilder::<SocketAddr>::new()
+        let mut library = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_media_engine(media_engine(offer, sending)?)
             .with_setting_engine(settings)
-            .with_interceptor_registry(self.chain(offer, sending, &queues))
-            .with_runtime(Arc::clone(&surroundings) as _)
-            .with_handler(Arc::new(Watcher(sender)))
-            .with_udp_addrs(names());
-        let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await?);
-        let peer = Peer { connection, surroundings, queues, state, berth };
+            .with_interceptor_registry(self.chain(offer, sending, queues))
+            .build(Instant::now())?;
         for stream in sending {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Sendonly,
                 streams: Vec::new(),
                 send_encodings: Vec::new(),
             };
-            peer.connection.add_transceiver_from_track(Arc::new(local_track(stream)), Some(init)).await?;
+            library.add_transceiver_from_track(local_track(stream), Some(init))?;
         }
-        let answer = peer.answer(offer.to_engine()).await?;
-        Ok((peer, answer))
+        Ok(Connection::new(library))
     }
 
     fn chain(&self, offer: &Offer, sending: &[Sending], queues: &Arc<Queues>) -> Registry {
@@ -137,12 +132,6 @@ impl Engine {
             .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
             .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
     }
-}
-
-/// The addresses by which the engine knows its sockets: one of each family, if the machine has both.
-fn names() -> Vec<SocketAddr> {
-    let families = [SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))];
-    families.into_iter().filter(|name| std::net::UdpSocket::bind(name).is_ok()).collect()
 }
 
 /// Knows what was offered, or what is sent, by the offered numbers. Retransmission has no format of its own here: what
@@ -200,7 +189,7 @@ fn codec(payload: &Payload) -> RTCRtpCodec {
     }
 }
 
-fn local_track(stream: &Sending) -> TrackLocalStaticRTP {
+fn local_track(stream: &Sending) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
             ssrc: Some(stream.ssrc),
@@ -211,11 +200,11 @@ fn local_track(stream: &Sending) -> TrackLocalStaticRTP {
         ..RTCRtpEncodingParameters::default()
     };
     let name = if stream.payload.format.codec().is_video() { "video" } else { "audio" };
-    TrackLocalStaticRTP::new(MediaStreamTrack::new(
+    MediaStreamTrack::new(
         "moqgate".to_owned(),
         name.to_owned(),
         name.to_owned(),
         kind(&stream.payload),
         vec![encoding],
-    ))
+    )
 }

@@ -21,7 +21,6 @@ use rtc::rtp;
 use rtc::sansio::Protocol;
 use rtc::shared::TransportContext;
 use rtc::shared::error::Error;
-use tokio::sync::Notify;
 
 use super::estimate::Estimate;
 use super::pace::Pace;
@@ -45,7 +44,6 @@ const HEADERS: usize = 36;
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     inbound: Mutex<VecDeque<Inbound>>,
-    pub(super) arrived: Notify,
     outbound: Mutex<Outbound>,
     /// What the link carries.
     pub(super) estimate: Arc<Estimate>,
@@ -109,8 +107,6 @@ impl Queues {
             queue.pop_front();
         }
         queue.push_back(inbound);
-        drop(queue);
-        self.arrived.notify_one();
     }
 
     fn next(&self, now: Instant) -> Option<Packet> {

@@ -18,7 +18,7 @@ use tracing::info;
 
 use super::{Client, ask};
 use crate::egress::{Player, play};
-use crate::engine::{Peer, Sending};
+use crate::engine::Sending;
 use crate::error::Refusal;
 use crate::ingest::{Ingest, ingest};
 use crate::link::Link;
@@ -29,8 +29,6 @@ use crate::sessions::{Live, Parts};
 
 /// How long a decision about a client may take.
 const DECISION_LIMIT: Duration = Duration::from_secs(10);
-/// How long the engine may take for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 type Opening = Result<Response, Refusal>;
 
@@ -60,8 +58,9 @@ pub(super) async fn whip(
             enter(&shared, Direction::Publish, client, &path, query.as_deref(), &headers, body).await?;
         let broadcast = publish(&entered)?;
         let media = Ingest::new(broadcast, &entered.offer, Arc::clone(&entered.link));
-        let (live, response) = answer(&shared, Kind::Whip, entered, &[]).await?;
-        shared.tasks.spawn(ingest(live, media));
+        let (live, response) = answer(&shared, Kind::Whip, entered, &[])?;
+        let peer = Arc::clone(&live.peer);
+        shared.tasks.spawn(async move { peer.alongside(ingest(live, media)).await });
         Ok(response)
     };
     refused(&shared, opening.await)
@@ -83,8 +82,9 @@ pub(super) async fn whep(
         let wait = shared.config.offer_wait;
         let player =
             Player::open(&entered.session, &entered.path, &entered.offer, wait, &shared.reordered).await?;
-        let (live, response) = answer(&shared, Kind::Whep, entered, &player.sending()).await?;
-        shared.tasks.spawn(play(live, player));
+        let (live, response) = answer(&shared, Kind::Whep, entered, &player.sending())?;
+        let peer = Arc::clone(&live.peer);
+        shared.tasks.spawn(async move { peer.alongside(play(live, player)).await });
         Ok(response)
     };
     refused(&shared, opening.await)
@@ -151,18 +151,14 @@ fn publish(entered: &Entered) -> Result<BroadcastProducer, Refusal> {
 }
 
 /// Makes the peer, enters the session and writes the answer.
-async fn answer(
+fn answer(
     shared: &Arc<Shared>,
     kind: Kind,
     entered: Entered,
     sending: &[Sending],
 ) -> Result<(Live, Response), Refusal> {
     let Entered { path, offer, credential, client: Client(client), session, link, seat } = entered;
-    let accepting = shared.engine.accept(&offer, sending, shared.port.berth());
-    let accepted: Result<(Peer, String), _> = match tokio::time::timeout(ANSWER_LIMIT, accepting).await {
-        Ok(accepted) => accepted,
-        Err(_) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
-    };
+    let accepted = shared.engine.accept(&offer, sending, shared.port.berth());
     let (peer, text) =
         accepted.map_err(|error| Refusal::new(StatusCode::NOT_ACCEPTABLE, error.to_string()))?;
     let candidates = shared.candidates(client.ip());

@@ -5,49 +5,32 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 
 /// Most datagrams that wait: half a second at 10 Mbit/s.
 const CAPACITY: usize = 512;
-/// The first byte of a DTLS record (RFC 7983 section 7).
-const DTLS: RangeInclusive<u8> = 20..=63;
 
-/// The queue of one address family of one peer.
+/// The queue of one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    datagrams: VecDeque<(Bytes, SocketAddr)>,
-    nudged: bool,
-    /// The last datagram was a record of the handshake.
-    paused: bool,
+    datagrams: VecDeque<(BytesMut, SocketAddr)>,
     waker: Option<Waker>,
-    dropped: u64,
-}
-
-/// What the reader finds.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// A datagram and where it came from.
-    Datagram(Bytes, SocketAddr),
-    /// Nothing arrived, but there is something to send.
-    Nudge,
 }
 
 impl Inbox {
     /// Appends a datagram. Whether another one had to go for it.
-    pub(crate) fn push(&self, datagram: Bytes, from: SocketAddr) -> bool {
+    pub(crate) fn push(&self, datagram: BytesMut, from: SocketAddr) -> bool {
         let (full, waker) = {
             let mut state = self.lock();
             let full = state.datagrams.len() == CAPACITY;
             if full {
                 state.datagrams.pop_front();
-                state.dropped += 1;
             }
             state.datagrams.push_back((datagram, from));
             (full, state.waker.take())
@@ -58,37 +41,23 @@ impl Inbox {
         full
     }
 
-    /// Makes the reader look for what is to be sent.
-    pub(crate) fn nudge(&self) {
-        let waker = {
-            let mut state = self.lock();
-            state.nudged = true;
-            state.waker.take()
-        };
+    /// Wakes whoever took last.
+    pub(crate) fn wake(&self) {
+        let waker = self.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// The next finding; otherwise a waker is parked. Only the last one that asked is woken.
-    ///
-    /// Behind a record of the handshake nothing is there for one poll: the engine takes datagrams in bursts, has the keys
-    /// that the last record brings only when the burst is over, and drops media that comes before.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Found> {
+    /// Moves what is there to `into`, which is empty. Who took last is woken by what comes next.
+    pub(crate) fn take(&self, into: &mut VecDeque<(BytesMut, SocketAddr)>, cx: &mut Context<'_>) {
         let mut state = self.lock();
-        if std::mem::take(&mut state.nudged) {
-            return Poll::Ready(Found::Nudge);
+        std::mem::swap(&mut state.datagrams, into);
+        if state.waker.is_none() {
+            state.waker = Some(cx.waker().clone());
+        } else if let Some(waker) = &mut state.waker {
+            waker.clone_from(cx.waker());
         }
-        if std::mem::take(&mut state.paused) && !state.datagrams.is_empty() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if let Some((datagram, from)) = state.datagrams.pop_front() {
-            state.paused = datagram.first().is_some_and(|first| DTLS.contains(first));
-            return Poll::Ready(Found::Datagram(datagram, from));
-        }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,29 +72,12 @@ mod tests {
     #[test]
     fn a_full_inbox_drops_its_oldest() {
         let (inbox, from) = (Inbox::default(), SocketAddr::from(([192, 0, 2, 1], 9)));
-        let datagrams = (0..CAPACITY as u32 + 2).map(|n| Bytes::copy_from_slice(&n.to_be_bytes()));
+        let datagrams = (0..CAPACITY as u32 + 2).map(|n| BytesMut::from(&n.to_be_bytes()[..]));
         let dropped = datagrams.filter(|datagram| inbox.push(datagram.clone(), from)).count();
         assert_eq!(dropped, 2);
-        inbox.nudge();
-        let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(inbox.poll(&mut cx), Poll::Ready(Found::Nudge));
-        let first = Bytes::from_static(&[0, 0, 0, 2]);
-        assert_eq!(inbox.poll(&mut cx), Poll::Ready(Found::Datagram(first, from)));
-    }
-
-    /// The keys are in the last record of the handshake, and a publisher sends media right behind it.
-    #[test]
-    fn media_behind_a_handshake_waits_for_another_look() {
-        let (inbox, from) = (Inbox::default(), SocketAddr::from(([192, 0, 2, 1], 9)));
-        let (record, media) = (Bytes::from_static(&[22, 254, 253]), Bytes::from_static(&[128, 96]));
-        for datagram in [&record, &media, &media] {
-            inbox.push(datagram.clone(), from);
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        let found = |datagram: &Bytes| Poll::Ready(Found::Datagram(datagram.clone(), from));
-        assert_eq!(inbox.poll(&mut cx), found(&record));
-        assert_eq!(inbox.poll(&mut cx), Poll::Pending);
-        assert_eq!(inbox.poll(&mut cx), found(&media));
-        assert_eq!(inbox.poll(&mut cx), found(&media));
+        let mut taken = VecDeque::new();
+        inbox.take(&mut taken, &mut Context::from_waker(Waker::noop()));
+        assert_eq!(taken.len(), CAPACITY);
+        assert_eq!(taken[0], (BytesMut::from(&[0, 0, 0, 2][..]), from));
     }
 }

@@ -11,17 +11,17 @@ mod tcp;
 mod wire;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-pub(crate) use inbox::{Found, Inbox};
+pub(crate) use inbox::Inbox;
 use stun::Kind;
 use table::{PeerId, Table};
 use wire::{Batch, Wire};
@@ -46,16 +46,9 @@ pub(crate) struct Port {
 #[derive(Debug)]
 pub(crate) struct Shared {
     wire: Wire,
-    table: Mutex<Table<Arc<Inboxes>>>,
+    table: Mutex<Table<Arc<Inbox>>>,
     connections: tcp::Connections,
     metrics: Arc<Metrics>,
-}
-
-/// What arrived for one peer, by address family: an ICE agent keeps them apart.
-#[derive(Debug, Default)]
-pub(crate) struct Inboxes {
-    pub(crate) v4: Inbox,
-    pub(crate) v6: Inbox,
 }
 
 /// A peer's place on the port; dropping it frees its fragments and addresses.
@@ -63,7 +56,7 @@ pub(crate) struct Inboxes {
 pub(crate) struct Berth {
     shared: Arc<Shared>,
     id: PeerId,
-    inboxes: Arc<Inboxes>,
+    inbox: Arc<Inbox>,
 }
 
 impl Port {
@@ -147,8 +140,8 @@ impl Shared {
     /// Hands a datagram to its peer. Whether it has one.
     fn arrived(&self, datagram: &[u8], from: SocketAddr) -> bool {
         let kind = stun::kind(datagram);
-        let inboxes = self.lock().route(kind, from, Instant::now()).cloned();
-        let Some(inboxes) = inboxes else {
+        let inbox = self.lock().route(kind, from, Instant::now()).cloned();
+        let Some(inbox) = inbox else {
             self.metrics.ignore(match kind {
                 Kind::Check(_) => Ignored::Fragment,
                 Kind::Stun | Kind::Media => Ignored::Address,
@@ -157,12 +150,8 @@ impl Shared {
             return false;
         };
         self.metrics.received(datagram.len());
-        let inbox = match from.ip() {
-            IpAddr::V4(_) => &inboxes.v4,
-            IpAddr::V6(_) => &inboxes.v6,
-        };
         // Memory of its own: one that waits for its turn must not pin a batch.
-        if inbox.push(Bytes::copy_from_slice(datagram), from) {
+        if inbox.push(BytesMut::from(datagram), from) {
             self.metrics.ignore(Ignored::Overflow);
         }
         true
@@ -196,12 +185,12 @@ impl Shared {
 
     /// Takes a place for a peer, which [`Berth::rename`] gives a name.
     pub(crate) fn berth(self: &Arc<Self>) -> Berth {
-        let inboxes = Arc::<Inboxes>::default();
-        let id = self.lock().insert(Arc::clone(&inboxes));
-        Berth { shared: Arc::clone(self), id, inboxes }
+        let inbox = Arc::<Inbox>::default();
+        let id = self.lock().insert(Arc::clone(&inbox));
+        Berth { shared: Arc::clone(self), id, inbox }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table<Arc<Inboxes>>> {
+    fn lock(&self) -> MutexGuard<'_, Table<Arc<Inbox>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -212,8 +201,8 @@ impl Berth {
         self.shared.lock().rename(self.id, fragment);
     }
 
-    pub(crate) fn inboxes(&self) -> &Arc<Inboxes> {
-        &self.inboxes
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     pub(crate) fn port(&self) -> &Arc<Shared> {

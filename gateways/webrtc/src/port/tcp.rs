@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,11 +35,18 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Live connections by the peer's address.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<HashMap<SocketAddr, mpsc::Sender<Bytes>>>);
+pub(crate) struct Connections {
+    queues: Mutex<HashMap<SocketAddr, mpsc::Sender<Bytes>>>,
+    /// How many there are: where there is none, no datagram takes the lock.
+    count: AtomicUsize,
+}
 
 impl Connections {
     /// Sends a datagram if `to` is connected. `None`: it is not, and UDP is the way.
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> Option<bool> {
+        if self.count.load(Relaxed) == 0 {
+            return None;
+        }
         let connections = self.lock();
         let queue = connections.get(&to)?;
         let mut frame = BytesMut::with_capacity(2 + datagram.len());
@@ -48,7 +56,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, mpsc::Sender<Bytes>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,7 +68,9 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.shared.connections.lock().remove(&self.peer);
+        let mut connections = self.shared.connections.lock();
+        connections.remove(&self.peer);
+        self.shared.connections.count.store(connections.len(), Relaxed);
     }
 }
 
@@ -94,6 +104,7 @@ pub(super) async fn serve(
                 continue;
             }
             connections.insert(peer, queue);
+            shared.connections.count.store(connections.len(), Relaxed);
         }
         let entry = Entry { shared: Arc::clone(&shared), peer };
         let connection = connection(stream, entry, frames);

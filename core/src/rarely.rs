@@ -1,16 +1,21 @@
 //! What rarely happens, beside what happens all the time.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
 
 /// A future that is polled only after it was woken.
 ///
 /// A task that waits for media and for the end of everything is woken by media a hundred times a second; to ask each
 /// time about the end takes the locks of whoever may declare it.
-pub(crate) struct Rarely<F> {
+#[derive(Debug)]
+pub struct Rarely<F> {
     future: F,
     bell: Arc<Bell>,
     /// What stands in the bell.
@@ -19,13 +24,15 @@ pub(crate) struct Rarely<F> {
     waker: Waker,
 }
 
+#[derive(Debug)]
 struct Bell {
     rung: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
 impl<F: Future + Unpin> Rarely<F> {
-    pub(crate) fn new(future: F) -> Self {
+    /// Asks `future` once, and then when it has woken its task.
+    pub fn new(future: F) -> Self {
         // The first time it has to be asked.
         let bell = Arc::new(Bell { rung: AtomicBool::new(true), task: Mutex::default() });
         let waker = Waker::from(Arc::clone(&bell));
@@ -63,8 +70,7 @@ impl Wake for Bell {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::sync::atomic::AtomicU32;
+    use std::{future::poll_fn, sync::atomic::AtomicU32};
 
     use super::*;
 
