@@ -36,15 +36,26 @@ impl Pace {
 
     /// Whether the next packet may leave. Ask only when there is one.
     pub(super) fn is_ready(&mut self, now: Instant) -> bool {
-        let passed = self.at.map_or(TURN, |at| now.saturating_duration_since(at)).min(LATE_MAX);
-        if !passed.is_zero() {
-            let most = self.budget_of(if self.waiting { LATE_MAX } else { TURN }).max(TURN_BYTES_MIN);
-            let budget = self.budget.saturating_add(self.budget_of(passed));
-            self.budget = budget.min(most);
-        }
-        self.at = Some(now);
+        self.earn(now);
         self.waiting = self.budget <= 0;
         !self.waiting
+    }
+
+    /// For how long at this rate more has left than might: packets that are sent again do not wait.
+    pub(super) fn debt(&mut self, now: Instant) -> Duration {
+        self.earn(now);
+        let missing = self.budget.min(0).unsigned_abs().saturating_mul(8_000_000) / self.rate.max(1);
+        Duration::from_micros(missing)
+    }
+
+    fn earn(&mut self, now: Instant) {
+        let passed = self.at.map_or(TURN, |at| now.saturating_duration_since(at));
+        if !passed.is_zero() {
+            let most = self.budget_of(if self.waiting { LATE_MAX } else { TURN }).max(TURN_BYTES_MIN);
+            let earned = self.budget_of(passed.min(Duration::from_secs(1)));
+            self.budget = self.budget.saturating_add(earned).min(most);
+        }
+        self.at = Some(now);
     }
 
     /// A packet of so many bytes leaves.
@@ -106,6 +117,17 @@ mod tests {
         assert!((960..1010).contains(&all) && most <= 41, "late timers: {all} packets, {most} at once");
         let (all, most) = drain(&mut Pace::new(96_000), start, second, Duration::ZERO);
         assert!((8..=13).contains(&all) && most <= 3, "slow: {all} packets, {most} at once");
+    }
+
+    #[test]
+    fn a_debt_is_paid_back_before_anything_leaves() {
+        let (mut pace, start) = (Pace::new(960_000), Instant::now());
+        assert_eq!(pace.debt(start), Duration::ZERO);
+        (0..12).for_each(|_| pace.took(1200));
+        let debt = pace.debt(start).as_millis();
+        assert!((95..=105).contains(&debt), "{debt}: 14,400 bytes but those of a turn, at 120,000 a second");
+        assert!(!pace.is_ready(start + Duration::from_millis(90)));
+        assert!(pace.is_ready(start + Duration::from_millis(110)));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Engine {
     fn chain(&self, offer: &Offer, sending: &[Sending], queues: &Arc<Queues>) -> Registry {
         let extensions = Extensions { mid: offer.extension(uri::MID), rid: offer.extension(uri::RID) };
         let registry = Registry::new()
-            .with(Slot::Custom(1), Counter::new(Arc::clone(&self.metrics)))
+            .with(Slot::Custom(1), Counter::new(Arc::clone(&self.metrics), Arc::clone(queues)))
             .with(Slot::Custom(20_000), Tap::new(Arc::clone(queues), extensions));
         if !sending.is_empty() {
             let responder = NackResponderBuilder::new().with_size(RESEND_PACKETS).build();

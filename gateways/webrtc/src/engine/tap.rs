@@ -33,6 +33,9 @@ const INBOUND_MAX: usize = 2048;
 /// When so much waits for its turn, who sends waits for room. What the pace carries in this time comes late by as much,
 /// and is charged although it may be lost with the connection.
 const OUTBOUND_TIME: Duration = Duration::from_millis(100);
+/// What is sent again goes before what is new, up to what the pace carries in this time; a player that asks for more asks
+/// later again. A link that loses because it is full would otherwise lose more the more is asked for.
+const REPEAT_TIME: Duration = Duration::from_millis(100);
 /// Beside so many bytes, a frame of a slow stream.
 const OUTBOUND_BYTES_MIN: usize = 16 << 10;
 /// And whatever the pace is, not more than so many bytes.
@@ -127,6 +130,16 @@ impl Queues {
             waker.wake();
         }
         Some(packet)
+    }
+
+    /// So much left beside the pace.
+    fn took(&self, bytes: usize) {
+        lock(&self.outbound).pace.took(bytes);
+    }
+
+    /// Whether the link can bear more of what is sent again.
+    fn can_repeat(&self, now: Instant) -> bool {
+        lock(&self.outbound).pace.debt(now) < REPEAT_TIME
     }
 
     /// When [`Queues::next`] has something, if it has not now.
@@ -231,13 +244,14 @@ fn control(report: &dyn rtcp::Packet) -> Option<Inbound> {
 /// The wire's end of the chain.
 pub(super) struct Counter {
     metrics: Arc<Metrics>,
+    queues: Arc<Queues>,
     read: VecDeque<TaggedPacket>,
     written: VecDeque<TaggedPacket>,
 }
 
 impl Counter {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, read: VecDeque::new(), written: VecDeque::new() }
+    pub(super) fn new(metrics: Arc<Metrics>, queues: Arc<Queues>) -> Self {
+        Self { metrics, queues, read: VecDeque::new(), written: VecDeque::new() }
     }
 
     fn count(&self, packet: &AttributedPacket, received: bool) {
@@ -273,8 +287,14 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Counter {
     type Error = Error;
     type Time = Instant;
 
-    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+    fn handle_read(&mut self, mut packet: TaggedPacket) -> Result<(), Error> {
         self.count(&packet.message, true);
+        if let Packet::Rtcp(reports) = &mut packet.message.packet
+            && reports.iter().any(|report| report.as_any().is::<TransportLayerNack>())
+            && !self.queues.can_repeat(packet.now)
+        {
+            reports.retain(|report| !report.as_any().is::<TransportLayerNack>());
+        }
         self.read.push_back(packet);
         Ok(())
     }
@@ -285,6 +305,11 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Counter {
 
     fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         self.count(&packet.message, false);
+        if let Packet::Rtp(media) = &packet.message.packet
+            && packet.message.has(&Attribute::Retransmission)
+        {
+            self.queues.took(HEADERS + media.payload.len());
+        }
         self.written.push_back(packet);
         Ok(())
     }
@@ -411,6 +436,39 @@ mod tests {
         let took = now.saturating_duration_since(start);
         assert!((200..260).contains(&took.as_millis()), "{took:?}");
         assert!(left == 20 && queues.poll_room(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_link_that_is_full_is_not_sent_everything_again() {
+        let now = Instant::now();
+        let tagged = |packet| TaggedPacket {
+            now,
+            transport: TransportContext::default(),
+            message: AttributedPacket::new(packet),
+        };
+        let nack = || {
+            let nack: Box<dyn rtcp::Packet> = Box::new(TransportLayerNack::default());
+            let pli: Box<dyn rtcp::Packet> = Box::new(PictureLossIndication::default());
+            tagged(Packet::Rtcp(vec![nack, pli]))
+        };
+        let queues = Arc::<Queues>::default();
+        queues.set_pace(960_000);
+        let mut counter = Counter::new(Arc::default(), Arc::clone(&queues));
+        let passed = |counter: &mut Counter| {
+            counter.handle_read(nack()).expect("infallible");
+            match counter.poll_read().expect("what came").message.packet {
+                Packet::Rtcp(reports) => reports.len(),
+                Packet::Rtp(_) | _ => 0,
+            }
+        };
+        assert_eq!(passed(&mut counter), 2);
+        for _ in 0..20 {
+            let media = Media { payload: vec![0; 1164].into(), ..Media::default() };
+            let mut again = tagged(outgoing(media, 96));
+            again.message.add(Attribute::Retransmission);
+            counter.handle_write(again).expect("infallible");
+        }
+        assert_eq!(passed(&mut counter), 1, "200 ms too much has left");
     }
 
     #[test]
