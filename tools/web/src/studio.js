@@ -170,7 +170,7 @@ const camera = (frameRate) =>
 
 const studio = (window.studio = {
   counts: {},
-  late: { whep: { late: [] }, moq: { late: [] } },
+  late: { whep: { late: [] }, silent: { late: [] }, moq: { late: [] } },
   connections: {},
   locations: {},
 
@@ -213,16 +213,17 @@ const studio = (window.studio = {
     return studio.counts;
   },
 
-  /** Watches over WHEP. */
-  async watch({ codec = "H264", counted = false, via } = {}) {
-    const connection = (studio.connections.whep = new RTCPeerConnection());
+  /** Watches over WHEP. With sound the browser shows each picture together with what was heard then. */
+  async watch({ codec = "H264", counted = false, sound = true, via } = {}) {
+    const name = sound ? "whep" : "silent";
+    const connection = (studio.connections[name] = new RTCPeerConnection());
     const element = video(connection);
-    for (const kind of ["video", "audio"]) {
+    for (const kind of sound ? ["video", "audio"] : ["video"]) {
       const { receiver } = connection.addTransceiver(kind, { direction: "recvonly" });
-      if (counted) studio.counts[`whep.${kind}`] = count(receiver, kind, codec);
+      if (counted) studio.counts[`${name}.${kind}`] = count(receiver, kind, codec);
     }
-    follow(element, studio.late.whep);
-    studio.locations.whep = await negotiate("whep", connection, via);
+    follow(element, studio.late[name]);
+    studio.locations[name] = await negotiate("whep", connection, via);
   },
 
   /** Watches with the released player. */
