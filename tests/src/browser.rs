@@ -104,8 +104,9 @@ impl Page {
         let mut command = Command::new(tools::program("chromedriver"));
         let process = Process::start("chromedriver", command.arg("--port=0"));
         let line = process.log().wait("started successfully on port");
-        let port = line.trim_end_matches('.').rsplit(' ').next().and_then(|word| word.parse::<u16>().ok());
-        let driver = SocketAddr::from(([127, 0, 0, 1], port.expect("the line ends with the port")));
+        let digits = line.rsplit(' ').next().unwrap_or_default().trim_end_matches('.');
+        let port = digits.parse().unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        let driver = SocketAddr::from(([127, 0, 0, 1], port));
         let profile = tempfile::tempdir().expect("a folder for the browser's profile");
         let data = format!("--user-data-dir={}", profile.path().display());
         let flags: Vec<&str> = FLAGS.into_iter().chain(more.iter().copied()).chain([data.as_str()]).collect();
