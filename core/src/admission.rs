@@ -237,6 +237,17 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 7] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Overloaded,
+        Self::Unavailable,
+    ];
+
     /// One word for logs and metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -19,6 +19,7 @@
 
 pub mod catalog;
 pub mod codec;
+mod damage;
 pub mod event;
 mod export;
 pub mod flv;
@@ -28,3 +29,5 @@ pub mod publisher;
 pub mod rtp;
 pub mod transcode;
 pub mod ts;
+
+pub use damage::{Damage, Told};

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use moqgate_core::{BroadcastProducer, Path};
-use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::catalog::wall_ms;
 use moqgate_mux::event::Event;
 use moqgate_mux::flv::{Importer, Tag};
 use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
+use moqgate_mux::{Damage, Told};
 use tracing::warn;
 
 use crate::stats::Link;
-
-/// How often damage in the stream is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A publisher's broadcast.
 pub(crate) struct Ingest {
     importer: Importer,
     publisher: Publisher,
+    path: Path,
     damage: Damage,
     link: Arc<Link>,
 }
@@ -30,7 +29,8 @@ impl Ingest {
         Self {
             importer: Importer::new(),
             publisher: Publisher::new(broadcast, PublisherConfig::default()),
-            damage: Damage { path, logged: None, new: 0, total: 0, last: "" },
+            path,
+            damage: Damage::default(),
             link,
         }
     }
@@ -64,7 +64,7 @@ impl Ingest {
         self.importer.finish();
         // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
         self.drain(now).ok();
-        self.damage.tell(now, true);
+        tell(&self.path, self.damage.rest());
         self.publisher.finish();
     }
 
@@ -74,43 +74,16 @@ impl Ingest {
                 self.damage.note(problem.reason);
                 self.link.problems.fetch_add(1, Relaxed);
             }
-            self.publisher.apply(event, now, wall_ms())?;
+            self.publisher.apply(event, now, wall_ms(SystemTime::now()))?;
         }
         self.link.frames_dropped.store(self.publisher.stats().frames_dropped, Relaxed);
-        self.damage.tell(now, false);
+        tell(&self.path, self.damage.poll(now));
         Ok(())
     }
 }
 
-/// Milliseconds since 2020, which only a catalog carries.
-fn wall_ms() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS)
-}
-
-/// Logs damage at most once a second, and only when there is more of it than the last time.
-struct Damage {
-    path: Path,
-    logged: Option<Instant>,
-    new: u64,
-    total: u64,
-    last: &'static str,
-}
-
-impl Damage {
-    fn note(&mut self, reason: &'static str) {
-        self.new += 1;
-        self.total += 1;
-        self.last = reason;
-    }
-
-    fn tell(&mut self, now: Instant, at_once: bool) {
-        let recent = self.logged.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL);
-        if self.new == 0 || recent && !at_once {
-            return;
-        }
-        warn!(path = %self.path, new = self.new, total = self.total, last = self.last, "damage in the FLV stream");
-        self.new = 0;
-        self.logged = Some(now);
+fn tell(path: &Path, told: Option<Told>) {
+    if let Some(Told { new, total, last }) = told {
+        warn!(%path, new, total, last, "damage in the FLV stream");
     }
 }

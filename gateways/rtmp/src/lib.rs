@@ -28,5 +28,5 @@ pub use caller::{Caller, CallerConfig, Way};
 pub use config::Config;
 pub use error::BindError;
 pub use listen::Listener;
-pub use metrics::{Metrics, Sample};
+pub use metrics::Metrics;
 pub use remote::{Remote, RemoteError};

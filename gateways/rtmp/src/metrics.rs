@@ -2,20 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use moqgate_core::{DenyReason, Full};
+use moqgate_core::{DenyReason, Full, Refusals, Sample};
 
 use crate::session::SessionError;
-
-/// Reasons of refusals, in the order of their counters.
-const REFUSALS: [DenyReason; 7] = [
-    DenyReason::BadRequest,
-    DenyReason::Unauthorized,
-    DenyReason::Forbidden,
-    DenyReason::NotFound,
-    DenyReason::Conflict,
-    DenyReason::Overloaded,
-    DenyReason::Unavailable,
-];
 
 /// Counters of one listener. They only grow.
 #[derive(Debug, Default)]
@@ -26,21 +15,8 @@ pub struct Metrics {
     pub(crate) bytes: AtomicU64,
     pub(crate) sent: AtomicU64,
     turned: [AtomicU64; Full::ALL.len()],
-    refused: [AtomicU64; REFUSALS.len()],
+    refused: Refusals,
     failed: [AtomicU64; SessionError::KINDS.len()],
-}
-
-/// One value for a report, named as Prometheus wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
-    /// `moqgate_rtmp_…`; `_total` for counters.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
-    /// At most one label, name and value.
-    pub label: Option<(&'static str, &'static str)>,
-    /// The value.
-    pub value: u64,
 }
 
 impl Metrics {
@@ -61,9 +37,7 @@ impl Metrics {
     }
 
     pub(crate) fn refuse(&self, reason: DenyReason) {
-        if let Some(index) = REFUSALS.iter().position(|known| *known == reason) {
-            self.refused[index].fetch_add(1, Relaxed);
-        }
+        self.refused.count(reason);
     }
 
     /// `kind` is one of [`SessionError::KINDS`].
@@ -106,12 +80,7 @@ impl Metrics {
             label: Some(("limit", full.as_str())),
             value: self.turned(full),
         }));
-        samples.extend(REFUSALS.iter().zip(&self.refused).map(|(reason, counter)| Sample {
-            name: "moqgate_rtmp_refused_total",
-            help: "Publishers and players refused, by reason.",
-            label: Some(("reason", reason.as_str())),
-            value: load(counter),
-        }));
+        samples.extend(self.refused.samples("moqgate_rtmp_refused_total"));
         samples.extend(SessionError::KINDS.iter().zip(&self.failed).map(|(kind, counter)| Sample {
             name: "moqgate_rtmp_failed_total",
             help: "Connections that ended with an error, by kind.",
@@ -130,7 +99,7 @@ mod tests {
     fn every_reason_has_its_own_counter() {
         let metrics = Metrics::default();
         Full::ALL.iter().for_each(|full| metrics.turn(*full));
-        REFUSALS.iter().for_each(|reason| metrics.refuse(*reason));
+        DenyReason::ALL.iter().for_each(|reason| metrics.refuse(*reason));
         SessionError::KINDS.iter().for_each(|kind| metrics.fail(kind));
         let samples = metrics.samples();
         let labelled: Vec<_> = samples.iter().filter(|sample| sample.label.is_some()).collect();

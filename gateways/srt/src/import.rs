@@ -2,19 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use moqgate_core::{BroadcastProducer, Path};
-use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::catalog::wall_ms;
 use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
 use moqgate_mux::ts::{ImportConfig, ImportStats, Importer};
+use moqgate_mux::{Damage, Told};
 use tracing::warn;
 
 use crate::stats::Link;
 
-/// How often damage in the stream is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// How often reports see new numbers.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -22,6 +21,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Import {
     importer: Importer,
     publisher: Publisher,
+    path: Path,
     damage: Damage,
     link: Arc<Link>,
     reported: Option<Instant>,
@@ -36,18 +36,16 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn read() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS);
-        Self { at: Instant::now(), wall_ms }
+        Self { at: Instant::now(), wall_ms: wall_ms(SystemTime::now()) }
     }
 }
 
 impl Import {
     pub(crate) fn new(broadcast: BroadcastProducer, link: Arc<Link>) -> Self {
-        let damage = Damage { path: broadcast.info().path().clone(), logged: None, told: 0 };
+        let path = broadcast.info().path().clone();
         let publisher = Publisher::new(broadcast, PublisherConfig::default());
         let importer = Importer::new(ImportConfig::default());
-        Self { importer, publisher, damage, link, reported: None }
+        Self { importer, publisher, path, damage: Damage::default(), link, reported: None }
     }
 
     /// Takes all payloads of `batch`, in order.
@@ -80,7 +78,8 @@ impl Import {
     /// Gives out the rest and ends every track and the broadcast.
     pub(crate) fn finish(mut self, now: Now) {
         self.importer.finish();
-        self.damage.look(&self.importer.stats(), now.at);
+        update(&mut self.damage, &self.importer.stats());
+        tell(&self.path, self.damage.rest());
         // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
         self.drain(now).ok();
         self.publisher.finish();
@@ -92,7 +91,8 @@ impl Import {
         }
         self.reported = Some(now);
         let stats = self.importer.stats();
-        self.damage.look(&stats, now);
+        update(&mut self.damage, &stats);
+        tell(&self.path, self.damage.poll(now));
         self.link.update_import(stats);
     }
 
@@ -104,34 +104,20 @@ impl Import {
     }
 }
 
-/// Logs damage at most once a second, and only when there is more of it than the last time.
-struct Damage {
-    path: Path,
-    logged: Option<Instant>,
-    told: u64,
+/// Notes everything that is wrong with a transport stream.
+fn update(damage: &mut Damage, stats: &ImportStats) {
+    let total = stats.resyncs
+        + stats.malformed_packets
+        + stats.transport_errors
+        + stats.continuity_errors
+        + stats.bad_sections
+        + stats.damaged_pes
+        + stats.misplaced_units;
+    damage.update(total, stats.last_problem.unwrap_or_default());
 }
 
-impl Damage {
-    fn look(&mut self, stats: &ImportStats, now: Instant) {
-        let total = stats.resyncs
-            + stats.malformed_packets
-            + stats.transport_errors
-            + stats.continuity_errors
-            + stats.bad_sections
-            + stats.damaged_pes
-            + stats.misplaced_units;
-        let recent = self.logged.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL);
-        if total == self.told || recent {
-            return;
-        }
-        warn!(
-            path = %self.path,
-            new = total - self.told,
-            total,
-            last = stats.last_problem.unwrap_or("unknown"),
-            "damage in the transport stream"
-        );
-        self.told = total;
-        self.logged = Some(now);
+fn tell(path: &Path, told: Option<Told>) {
+    if let Some(Told { new, total, last }) = told {
+        warn!(%path, new, total, last, "damage in the transport stream");
     }
 }

@@ -36,6 +36,6 @@ pub use caller::{Caller, CallerConfig, Way};
 pub use config::Config;
 pub use error::BindError;
 pub use listen::Listener;
-pub use metrics::{Ignored, Metrics, Sample};
+pub use metrics::{Ignored, Metrics};
 pub use reject::Reject;
 pub use remote::{Remote, RemoteError};

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use moqgate_core::Sample;
+
 use crate::reject::Reject;
 
 /// Why a datagram had no effect.
@@ -55,19 +57,6 @@ pub struct Metrics {
     pub(crate) send_failed: AtomicU64,
     pub(crate) queue_dropped: AtomicU64,
     pub(crate) waiting: AtomicU64,
-}
-
-/// One value for a report, named as Prometheus wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
-    /// `moqgate_srt_…`; `_total` for counters.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
-    /// At most one label, name and value.
-    pub label: Option<(&'static str, &'static str)>,
-    /// The value.
-    pub value: u64,
 }
 
 impl Metrics {

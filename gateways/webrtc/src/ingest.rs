@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use moqgate_core::{BroadcastProducer, Path};
-use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::catalog::wall_ms;
 use moqgate_mux::event::Event;
 use moqgate_mux::publisher::{PublishError, Publisher, PublisherConfig};
 use moqgate_mux::rtp::{ImportConfig, Importer, Output};
+use moqgate_mux::{Damage, Told};
 use tracing::warn;
 
 use crate::engine::{Inbound, Peer};
@@ -19,8 +20,6 @@ use crate::sdp::{Kind, Offer, Section};
 use crate::sessions::{End, Live, Notice};
 use crate::streams::{Asker, Streams};
 
-/// How often damage in the stream is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Of a publisher that has said over HTTP that it ends media is taken until none has come for so long: what it had sent before
 /// comes another way, and is read later by a machine that is busy.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -71,6 +70,7 @@ pub(crate) struct Ingest {
     publisher: Publisher,
     streams: Streams,
     asker: Asker,
+    path: Path,
     damage: Damage,
     link: Arc<Link>,
 }
@@ -91,7 +91,8 @@ impl Ingest {
             publisher: Publisher::new(broadcast, PublisherConfig::default()),
             streams: Streams::new(offer),
             asker: Asker::default(),
-            damage: Damage { path, logged: None, new: 0, total: 0, last: "" },
+            path,
+            damage: Damage::default(),
             link,
         }
     }
@@ -156,12 +157,12 @@ impl Ingest {
                         self.damage.note(problem.reason);
                         self.link.problems.fetch_add(1, Relaxed);
                     }
-                    self.publisher.apply(event, now, wall_ms())?;
+                    self.publisher.apply(event, now, wall_ms(SystemTime::now()))?;
                 }
                 Output::KeyframeNeeded { ssrc, .. } => self.asker.lost(ssrc, now),
             }
         }
-        self.damage.tell(now, false);
+        tell(&self.path, self.damage.poll(now));
         Ok(())
     }
 
@@ -196,40 +197,13 @@ impl Ingest {
         self.importer.finish(now);
         // Somebody else's broadcast takes nothing of the rest, and needs no end from here.
         self.drain(now).ok();
-        self.damage.tell(now, true);
+        tell(&self.path, self.damage.rest());
         self.publisher.finish();
     }
 }
 
-/// Milliseconds since 2020, which only a catalog carries.
-fn wall_ms() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS)
-}
-
-/// Logs damage at most once a second, and only when there is more of it than the last time.
-struct Damage {
-    path: Path,
-    logged: Option<Instant>,
-    new: u64,
-    total: u64,
-    last: &'static str,
-}
-
-impl Damage {
-    fn note(&mut self, reason: &'static str) {
-        self.new += 1;
-        self.total += 1;
-        self.last = reason;
-    }
-
-    fn tell(&mut self, now: Instant, at_once: bool) {
-        let recent = self.logged.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL);
-        if self.new == 0 || recent && !at_once {
-            return;
-        }
-        warn!(path = %self.path, new = self.new, total = self.total, last = self.last, "damage in the RTP stream");
-        self.new = 0;
-        self.logged = Some(now);
+fn tell(path: &Path, told: Option<Told>) {
+    if let Some(Told { new, total, last }) = told {
+        warn!(%path, new, total, last, "damage in the RTP stream");
     }
 }

@@ -29,4 +29,4 @@ pub use config::{Config, IceServer};
 pub use error::BindError;
 pub use http::Client;
 pub use listen::Listener;
-pub use metrics::{Ignored, Metrics, Sample};
+pub use metrics::{Ignored, Metrics};

@@ -2,18 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use moqgate_core::DenyReason;
-
-/// Reasons of refusals, in the order of their counters.
-const REFUSALS: [DenyReason; 7] = [
-    DenyReason::BadRequest,
-    DenyReason::Unauthorized,
-    DenyReason::Forbidden,
-    DenyReason::NotFound,
-    DenyReason::Conflict,
-    DenyReason::Overloaded,
-    DenyReason::Unavailable,
-];
+use moqgate_core::{DenyReason, Refusals, Sample};
 
 /// Why a datagram or a connection was of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,20 +80,7 @@ pub struct Metrics {
     skipped: AtomicU64,
     switched: AtomicU64,
     ignored: [AtomicU64; Ignored::ALL.len()],
-    refused: [AtomicU64; REFUSALS.len()],
-}
-
-/// One value for a report, named as Prometheus wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
-    /// `moqgate_webrtc_…`; `_total` for counters.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
-    /// At most one label, name and value.
-    pub label: Option<(&'static str, &'static str)>,
-    /// The value.
-    pub value: u64,
+    refused: Refusals,
 }
 
 /// What a session is for, as an index.
@@ -187,9 +163,7 @@ impl Metrics {
     }
 
     pub(crate) fn refuse(&self, reason: DenyReason) {
-        if let Some(index) = REFUSALS.iter().position(|known| *known == reason) {
-            self.refused[index].fetch_add(1, Relaxed);
-        }
+        self.refused.count(reason);
     }
 
     /// Sessions of that kind that are open. Reads `closed` first, so that it is never negative.
@@ -267,10 +241,7 @@ impl Metrics {
             let help = "Datagrams and connections that were of no use, by reason.";
             labelled("moqgate_webrtc_ignored_total", help, "reason", reason.as_str(), self.ignored(reason))
         }));
-        samples.extend(REFUSALS.iter().zip(&self.refused).map(|(reason, counter)| {
-            let help = "Publishers and players refused, by reason.";
-            labelled("moqgate_webrtc_refused_total", help, "reason", reason.as_str(), load(counter))
-        }));
+        samples.extend(self.refused.samples("moqgate_webrtc_refused_total"));
         samples
     }
 }
@@ -283,7 +254,7 @@ mod tests {
     fn every_reason_has_its_own_counter() {
         let metrics = Metrics::default();
         Ignored::ALL.iter().for_each(|reason| metrics.ignore(*reason));
-        REFUSALS.iter().for_each(|reason| metrics.refuse(*reason));
+        DenyReason::ALL.iter().for_each(|reason| metrics.refuse(*reason));
         for kind in Feedback::ALL {
             metrics.feedback(kind, true);
             metrics.feedback(kind, false);

@@ -15,6 +15,7 @@ mod rendition;
 mod text;
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,14 @@ pub const PRIORITY: u8 = 100;
 pub const TIMESCALE: u64 = 1000;
 
 /// Milliseconds from the Unix epoch to 2020-01-01, where the catalog's timestamps start.
-pub const EPOCH_UNIX_MS: u64 = 1_577_836_800_000;
+const EPOCH_UNIX_MS: u64 = 1_577_836_800_000;
+
+/// A time of the wall clock as a timestamp of the catalog, in milliseconds since 2020; 0 before.
+#[must_use]
+pub fn wall_ms(at: SystemTime) -> u64 {
+    let unix = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS)
+}
 
 /// Most renditions of one kind that peers read.
 pub const RENDITIONS_MAX: usize = 64;

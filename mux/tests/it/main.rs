@@ -5,6 +5,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for the events it is about")]
 
 mod builder;
+mod damage;
 mod export;
 mod export_ts;
 mod flv;

@@ -1,13 +1,13 @@
 //! The clip as a broadcast of a directory that nobody else sees.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use moqgate_core::{
     Credential, Direction, Gate, Grant, Identity, OpenAdmission, Origin, OriginConfig, Path, Pattern,
     Protocol, PublishError, PublishOptions, Request, Session,
 };
-use moqgate_mux::catalog::EPOCH_UNIX_MS;
+use moqgate_mux::catalog::wall_ms;
 use moqgate_mux::publisher::{Publisher, PublisherConfig};
 use moqgate_mux::ts::{ImportConfig, Importer};
 
@@ -47,7 +47,7 @@ impl Source {
             importer.push(&self.clip.next());
             importer.handle_timeout(now);
             while let Some(event) = importer.poll() {
-                if publisher.apply(event, now, wall_ms()).is_err() {
+                if publisher.apply(event, now, wall_ms(SystemTime::now())).is_err() {
                     return Err(PublishError::Busy);
                 }
             }
@@ -68,10 +68,4 @@ impl Source {
         };
         self.gate.open(request, grant, SystemTime::now(), None)
     }
-}
-
-/// Milliseconds since 2020, which only a catalog carries.
-fn wall_ms() -> u64 {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(EPOCH_UNIX_MS)
 }

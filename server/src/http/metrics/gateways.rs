@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use moqgate_core::{CallCounters, Protocol};
+use moqgate_core::{CallCounters, Protocol, Sample};
 
 use super::text::{Kind, Labels, Page};
 use crate::calls::{Caller, Way};
@@ -66,26 +66,13 @@ impl Calls {
 
 impl Gateways {
     pub(super) fn write(&self, page: &mut Page) {
-        if let Some(srt) = &self.srt {
-            let samples = srt.samples().into_iter();
-            write(
-                page,
-                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
-            );
-        }
-        if let Some(rtmp) = &self.rtmp {
-            let samples = rtmp.samples().into_iter();
-            write(
-                page,
-                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
-            );
-        }
-        if let Some(webrtc) = &self.webrtc {
-            let samples = webrtc.samples().into_iter();
-            write(
-                page,
-                samples.map(|sample| (sample.name, sample.help, sample.label, sample.value)).collect(),
-            );
+        let samples = [
+            self.srt.as_ref().map(|srt| srt.samples()),
+            self.rtmp.as_ref().map(|rtmp| rtmp.samples()),
+            self.webrtc.as_ref().map(|webrtc| webrtc.samples()),
+        ];
+        for samples in samples.into_iter().flatten() {
+            write(page, &samples);
         }
         self.write_moq(page);
         self.calls.write(page);
@@ -113,17 +100,14 @@ impl Gateways {
     }
 }
 
-/// Name, help, label and value of a counter or gauge.
-type Sample = (&'static str, &'static str, Option<(&'static str, &'static str)>, u64);
-
 /// Samples of one family follow one another.
-fn write(page: &mut Page, samples: Vec<Sample>) {
-    for family in samples.chunk_by(|a, b| a.0 == b.0) {
-        let Some((name, help, ..)) = family.first() else { continue };
+fn write(page: &mut Page, samples: &[Sample]) {
+    for family in samples.chunk_by(|a, b| a.name == b.name) {
+        let Some(Sample { name, help, .. }) = family.first() else { continue };
         let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
-        let labelled = family.iter().map(|(_, _, label, value)| {
+        let labelled = family.iter().map(|sample| {
             let none = Labels::default();
-            (label.map_or(none.clone(), |(name, value)| none.with(name, value)), *value)
+            (sample.label.map_or(none.clone(), |(name, value)| none.with(name, value)), sample.value)
         });
         page.family(name, help, kind, labelled);
     }
