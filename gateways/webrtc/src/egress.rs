@@ -218,6 +218,7 @@ impl Player {
         match lane.changed(&self.newest, now) {
             Change::Done(step) => {
                 self.adapter.switched(step, now);
+                lane.share(&live.shared.common, self.broadcast.info().epoch());
                 live.link.switches.fetch_add(1, Relaxed);
                 live.shared.metrics.switch();
                 debug!(path = %self.path, track = lane.track(), ?step, "WHEP player is sent another rendition");

@@ -15,6 +15,7 @@ use super::SUBSCRIBE_LIMIT;
 use super::adapt::{Measure, Step};
 use super::choice::Choice;
 use super::clock::Clock;
+use super::common::Common;
 use super::next::Next;
 use crate::engine::{Peer, Report, Sending, ntp};
 use crate::sdp::Payload;
@@ -221,6 +222,11 @@ impl Lane {
             }
             _ => Change::Lost,
         }
+    }
+
+    /// Has payloads in common with the other players of its track.
+    pub(super) fn share(&mut self, common: &Common, epoch: u64) {
+        self.exporter.share(Some(common.of(epoch, &self.source.track)));
     }
 
     /// Nothing has come of the track for so long, although it is listed.
