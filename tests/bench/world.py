@@ -459,7 +459,7 @@ class World:
                 self.stalls.append(threading.Thread(target=self.gateway.hold_database))
                 self.stalls[-1].start()
                 # Not in the interval before a kill, which is not to lose more than that.
-                next_stall = next_kill + 2
+                next_stall = max(next_kill, time.monotonic() + STALL_SECONDS) + 2
             if time.monotonic() >= next_kill and end - time.monotonic() > kill_every / 2:
                 self.kill_moqgate()
                 next_kill = time.monotonic() + kill_every
