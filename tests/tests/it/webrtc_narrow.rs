@@ -90,13 +90,13 @@ fn a_narrow_link_leaves_groups_out_where_there_is_nothing_smaller() {
     let _encoder = media::push_forever(&clip, &media::srt_url(gateway.srt(), BROADCAST, ""));
     gateway.wait_live(BROADCAST);
     let (_proxy, page) = watch(&gateway, 1_000_000);
-    let skipped = wait::until("groups that are left out", RUN, || {
+    // 80 % of what the picture needs, or less, is what a player is held to.
+    let skipped = wait::until("groups that are left out for the link's sake", RUN, || {
         let link = link(&gateway)?;
-        (link["skips"].as_f64() >= Some(2.0)).then_some(link)
+        let short = link["estimate_kbps"].as_f64()? < 1700.0;
+        (short && link["skips"].as_f64() >= Some(2.0)).then_some(link)
     });
     let begun = decoded(&page);
     let _ = page.wait(&format!("session.stats.video?.framesDecoded > {begun} + 5"), RUN);
     println!("{skipped}, then {:?}", link(&gateway));
-    let estimate = skipped["estimate_kbps"].as_f64().expect("a number");
-    assert!(estimate < 1700.0, "80 % of what the picture needs, or less: {skipped}");
 }
