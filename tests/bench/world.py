@@ -55,6 +55,9 @@ STAMP_BYTES = 4
 PUBLISHERS_MAX = 4
 VIEWERS_MAX = 6
 STALL_SECONDS = 5
+# A clip takes seconds; ffmpeg's WHIP muxer rarely waits for good.
+HANG_SECONDS = 60
+HANGS_MAX = 3
 # Delimiters and filler mean nothing in RTP, so that neither is in a frame that came by it (docs/USAGE.md).
 IDLE_NALS = (9, 12)
 # Both clocks of a record are read once per interval, and cut to milliseconds.
@@ -387,8 +390,7 @@ class World:
     def calibrate(self):
         """What a session is charged beside the media: one calm publisher of each protocol."""
         calm = [self.publish(protocol, 0) for protocol in self.protocols if protocol != "moq"]
-        for publisher in calm:
-            publisher.process.wait()
+        calm = [self.whole(publisher) for publisher in calm]
         self.settle()
         sums = self.gateway.sums()
         for publisher in calm:
@@ -399,6 +401,18 @@ class World:
                 sys.exit(f"{publisher.protocol}: {charged} charged, {sent} sent: is something lost?")
             self.beside[publisher.protocol] = (groups, frames, extra)
         print(f"beside the media (groups, frames, bytes): {self.beside}")
+
+    def whole(self, publisher):
+        """The publisher when it has ended, or another of its protocol in place of one that hangs."""
+        for _ in range(HANGS_MAX):
+            try:
+                publisher.process.wait(HANG_SECONDS)
+                return publisher
+            except subprocess.TimeoutExpired:
+                print(f"{publisher.protocol}: hangs, another one takes its place")
+                publisher.end("killed")
+                publisher = self.publish(publisher.protocol, 0)
+        sys.exit(f"{publisher.protocol}: every publisher hangs")
 
     def settle(self):
         gone = lambda: not self.gateway.api("/api/v1/sessions")["sessions"]  # noqa: E731
