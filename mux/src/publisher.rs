@@ -119,7 +119,7 @@ impl Publisher {
     }
 
     /// Applies one event. `received` is when its bytes came in, `wall_ms` the time since 2020-01-01 UTC
-    /// ([`catalog::EPOCH_UNIX_MS`]) in milliseconds, which only a catalog carries.
+    /// ([`catalog::wall_ms`]) in milliseconds, which only a catalog carries.
     ///
     /// # Errors
     /// [`PublishError`]: the broadcast is over and nothing was published.
