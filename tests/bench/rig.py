@@ -100,7 +100,8 @@ class Gateway:
         binary = pathlib.Path(os.environ.get("MOQGATE_BINARY") or target / "release/moqgate")
         if not binary.exists():
             sys.exit("build it first: cargo build --release")
-        listen = [word for name in ("moq", "srt", "rtmp", "http") for word in (f"--{name}-listen", "127.0.0.1:0")]
+        names = ("moq", "srt", "rtmp", "webrtc", "http")
+        listen = [word for name in names for word in (f"--{name}-listen", "127.0.0.1:0")]
         self.process = start(binary, *listen, *arguments, log="moqgate.log")
         log = scratch / "moqgate.log"
         line = until("the ready line", lambda: re.search(r"(?m)^ready .*$", log.read_text()))[0]

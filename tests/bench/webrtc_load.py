@@ -47,7 +47,7 @@ def load_binary():
 
 def gateway():
     return rig.Gateway(
-        "--retention-age", "1s", "--webrtc-listen", "127.0.0.1:0", *os.environ.get("MOQGATE_ARGUMENTS", "").split()
+        "--retention-age", "1s", *os.environ.get("MOQGATE_ARGUMENTS", "").split()
     )
 
 

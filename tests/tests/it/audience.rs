@@ -12,8 +12,9 @@ use moqgate_tests::{media, tools, wait};
 
 use crate::{RUN, WHOLE};
 
-const TOOLS: [&str; 3] = ["ffmpeg", "moq", "moq-relay"];
+const TOOLS: [&str; 2] = ["ffmpeg", "moq"];
 const BROWSERS: [&str; 3] = ["ffmpeg", "chromium", "chromedriver"];
+const BOTH: [&str; 5] = ["ffmpeg", "moq", "moq-relay", "chromium", "chromedriver"];
 const BROADCAST: &str = "live/cam0";
 /// With the time of every message that changes a subscription.
 const LOG: [&str; 2] = ["--log", "info,moqgate_moq=debug"];
@@ -207,7 +208,7 @@ fn browsers_come_leave_and_are_killed_and_the_publisher_knows() {
 
 #[test]
 fn a_released_relay_in_between_sees_nothing_that_it_would_reject() {
-    if !tools::require(&TOOLS) {
+    if !tools::require(&BOTH) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -227,10 +228,12 @@ fn a_released_relay_in_between_sees_nothing_that_it_would_reject() {
     let mut others = [play_rtmp(&edge), watch(&edge.moq_url(), folder.path(), "edge.ts")];
     wait_viewers("of the edge", &edge, 3);
     let mut beside = watch(&relay.url(), folder.path(), "relay.ts");
+    let page = Page::open("watch", &format!("url={}&name={BROADCAST}", relay.url()));
     for file in ["edge.ts", "relay.ts"] {
         let some = || std::fs::metadata(folder.path().join(file)).is_ok_and(|file| file.len() > SOME);
         wait::until_true("media", RUN, some);
     }
+    let _ = page.wait("probe().transport === 'webtransport' && picture()", RUN);
     assert_eq!(viewers(&origin), Some(1), "released relays do not count for us");
     others.iter_mut().for_each(Process::kill);
     wait_viewers("of the edge", &edge, 1);
@@ -239,6 +242,7 @@ fn a_released_relay_in_between_sees_nothing_that_it_would_reject() {
     wait::until_true("media goes on", RUN, grown);
     first.kill();
     beside.kill();
+    page.kill();
     wait_viewers("of the origin", &origin, 0);
     for gateway in [&origin, &edge] {
         assert_eq!(gateway.log().find("relay lost"), None, "no session ended");
