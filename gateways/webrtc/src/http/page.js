@@ -6,7 +6,7 @@ const path = decodeURIComponent(location.pathname.split('/').slice(2).join('/'))
 const element = (id) => document.getElementById(id);
 
 /** What the page knows; tests read it too. */
-const session = { state: 'idle', error: '', stats: {}, connection: null, url: null };
+const session = { state: 'idle', error: '', stats: {}, connection: null, url: null, restarting: false };
 
 function show(state, error = '') {
   session.state = state;
@@ -49,7 +49,8 @@ async function connect(endpoint, connection) {
   connection.onicecandidate = ({ candidate }) => {
     if (!candidate) return;
     trickled.push(candidate);
-    if (session.url) trickle(trickled);
+    // Candidates of new credentials must not overtake the restart that tells them.
+    if (session.url && !session.restarting) trickle(trickled);
   };
   connection.onconnectionstatechange = () => {
     const state = connection.connectionState;
@@ -95,7 +96,11 @@ function trickle(candidates) {
 
 /** Restarts ICE: the way to the gateway may have changed (RFC 9725 section 4.3.3). */
 async function restart() {
-  const { connection } = session;
+  session.restarting = true;
+  try { await exchange(session.connection); } finally { session.restarting = false; }
+}
+
+async function exchange(connection) {
   const offer = await connection.createOffer({ iceRestart: true });
   await connection.setLocalDescription(offer);
   const line = (text, name) => text.match(new RegExp(`^a=${name}:(.*)$`, 'm'))[1].trim();
