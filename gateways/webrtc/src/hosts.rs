@@ -74,18 +74,13 @@ pub(crate) async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
     if shared.hosts.names.is_empty() {
         return;
     }
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+    let following = async {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            shared.hosts.refresh().await;
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = shared.hosts.refresh() => {}
-        }
-    }
+    };
+    stop.run_until_cancelled(following).await;
 }
 
 #[cfg(test)]

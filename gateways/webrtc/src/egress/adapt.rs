@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use moqgate_core::Timestamp;
 
+use crate::engine::PACE_START;
+
 /// Packets leave at this multiple of what the link carries, so that a keyframe of many packets takes a while but not long
 /// (tenths).
 const PACE_TENTHS: u64 = 25;
-/// The pace while nothing is known of the link, bits per second: the group at hand is there soon, and a home's link is not
-/// flooded for long.
-const PACE_START: u64 = 15_000_000;
 /// The slowest pace of a link that carries everything, bits per second.
 const PACE_MIN: u64 = 1_000_000;
 /// An estimate of this share of what is needed is not enough (percent). Estimates of links that carry everything lie
@@ -109,9 +108,7 @@ impl Adapter {
         self.switched = Some((now, step));
         (self.short, self.congested) = (None, None);
     }
-}
 
-impl Adapter {
     /// The rendition that was to be sent does not come. A larger one is not tried again soon.
     pub(super) fn lost(&mut self, now: Instant) {
         self.switched = Some((now, Step::Down));

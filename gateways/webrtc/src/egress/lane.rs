@@ -159,7 +159,7 @@ impl Lane {
         }
         let track = self.subscribe(live, broadcast).await.inspect_err(|_| self.source.gone = true)?;
         self.source.edge = track.newest_timestamp().unwrap_or_default();
-        let video = self.payload.format.codec().is_video();
+        let video = self.is_video();
         let name = self.source.track.clone();
         let bounds = if video { PICTURES } else { SOUND };
         let reader = Reader::new(name, video, 0, Timestamp::ZERO, bounds, Instant::now, track);

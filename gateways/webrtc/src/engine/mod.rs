@@ -32,6 +32,7 @@ use connection::Connection;
 use outbox::Outbox;
 use tap::Queues;
 
+pub(crate) use pace::PACE_START;
 pub(crate) use setup::Engine;
 pub(crate) use tap::Report;
 

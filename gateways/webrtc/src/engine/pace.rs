@@ -9,8 +9,9 @@ const TURN_BYTES_MIN: i64 = 2400;
 /// A timer that comes late is made up for up to this: a busy machine does not make the rate another one.
 const LATE_MAX: Duration = Duration::from_millis(40);
 
-/// Bits per second before anybody has said what to pace at.
-const START: u64 = 15_000_000;
+/// The pace while nothing is known of the link, bits per second: the group at hand is there soon, and a home's link is not
+/// flooded for long.
+pub(crate) const PACE_START: u64 = 15_000_000;
 
 /// A leaky bucket of bytes. Pure.
 #[derive(Debug)]
@@ -44,8 +45,7 @@ impl Pace {
     /// For how long at this rate more has left than might: packets that are sent again do not wait.
     pub(super) fn debt(&mut self, now: Instant) -> Duration {
         self.earn(now);
-        let missing = self.budget.min(0).unsigned_abs().saturating_mul(8_000_000) / self.rate.max(1);
-        Duration::from_micros(missing)
+        self.missing()
     }
 
     fn earn(&mut self, now: Instant) {
@@ -66,14 +66,19 @@ impl Pace {
     /// When to ask again, if the last answer was no.
     pub(super) fn due(&self) -> Option<Instant> {
         let at = self.at.filter(|_| self.waiting)?;
-        let missing = self.budget.unsigned_abs().saturating_mul(8_000_000) / self.rate.max(1);
-        Some(at + Duration::from_micros(missing).clamp(TURN, Duration::from_secs(1)))
+        Some(at + self.missing().clamp(TURN, Duration::from_secs(1)))
     }
 
     /// Bytes that the rate carries in that time.
     pub(super) fn bytes_in(&self, time: Duration) -> usize {
         let bits = u128::from(self.rate) * time.as_micros() / 1_000_000;
         usize::try_from(bits / 8).unwrap_or(usize::MAX)
+    }
+
+    /// The time that pays back what was taken too much.
+    fn missing(&self) -> Duration {
+        let bytes = self.budget.min(0).unsigned_abs();
+        Duration::from_micros(bytes.saturating_mul(8_000_000) / self.rate.max(1))
     }
 
     fn budget_of(&self, time: Duration) -> i64 {
@@ -83,7 +88,7 @@ impl Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self::new(START)
+        Self::new(PACE_START)
     }
 }
 

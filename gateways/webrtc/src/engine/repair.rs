@@ -13,6 +13,7 @@ use rtc::rtp;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
+use super::tap::binds_nothing;
 use crate::sdp::{Offer, uri};
 
 /// Most sources that are kept in mind; a browser that changes its camera takes new ones.
@@ -103,12 +104,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Repair {
     }
 }
 
-impl Interceptor for Repair {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
-}
+binds_nothing!(Repair);
 
 #[cfg(test)]
 mod tests {

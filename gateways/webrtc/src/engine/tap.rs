@@ -319,6 +319,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Counter {
     }
 }
 
+/// For an interceptor that needs not know which streams there are.
 macro_rules! binds_nothing {
     ($($kind:ty),+) => {$(
         impl Interceptor for $kind {
@@ -329,6 +330,7 @@ macro_rules! binds_nothing {
         }
     )+};
 }
+pub(super) use binds_nothing;
 binds_nothing!(Tap, Counter);
 
 /// A media packet as the chain takes it.
