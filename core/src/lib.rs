@@ -7,14 +7,15 @@
 //! > A payload enters at [`GroupProducer::push`] and leaves at [`GroupConsumer::forward`]. Those two doors charge usage,
 //! > and there is no other way to move a payload, so there is nothing that a gateway could forget to count.
 //!
-//! The crate knows no protocol, no codec and no socket; it spawns no task and reads no clock of its own (`now` is an argument, or comes from the
-//! [`usage::Clock`] that it was given).
+//! The crate knows no protocol, no codec and no socket; it spawns no task and asks no clock (`now` is an argument, or comes from the [`usage::Clock`]
+//! that it was given; [`monotonic_now`] is there for sinks).
 //! Its `async` verbs only wait: they run on any executor.
 
 mod admission;
 mod backoff;
 mod broadcast;
 mod calls;
+mod clock;
 mod frame;
 mod group;
 mod latency;
@@ -42,6 +43,7 @@ pub use broadcast::{
     DerivedTrack, Route, TrackRequest, TrackStatus,
 };
 pub use calls::{CallCounters, CallGuard};
+pub use clock::monotonic_now;
 pub use frame::{Frame, FrameSink};
 pub use group::{ForwardError, Forwarded, GroupConsumer, GroupProducer, PushError, StreamCode};
 pub use latency::{Histogram, Latency, LatencyTotals, Objective, ObjectiveReading, Observed};

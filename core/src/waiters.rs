@@ -1,6 +1,6 @@
 //! Wakers of the futures that wait for one shared state.
 
-use std::task::Waker;
+use std::{num::NonZeroU32, task::Waker};
 
 /// A list of waiting futures, kept under the lock of the state that they wait for.
 ///
@@ -10,18 +10,18 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     seats: Vec<Option<Waker>>,
-    free: Vec<usize>,
+    free: Vec<Seat>,
     parked: usize,
 }
 
-/// A place in a [`Waiters`]. Give it back with [`Waiters::leave`].
+/// A place in a [`Waiters`], counted from one. Give it back with [`Waiters::leave`].
 #[derive(Debug)]
-pub(crate) struct Seat(usize);
+pub(crate) struct Seat(NonZeroU32);
 
 impl Waiters {
     /// Parks `waker` in the seat, taking one first if there is none.
     pub(crate) fn park(&mut self, seat: &mut Option<Seat>, waker: &Waker) {
-        let index = seat.get_or_insert_with(|| self.join()).0;
+        let index = seat.get_or_insert_with(|| self.join()).index();
         let Some(slot) = self.seats.get_mut(index) else { return };
         match slot {
             Some(parked) if parked.will_wake(waker) => {}
@@ -35,12 +35,12 @@ impl Waiters {
 
     /// Gives the seat back.
     pub(crate) fn leave(&mut self, seat: &mut Option<Seat>) {
-        let Some(Seat(index)) = seat.take() else { return };
-        if let Some(slot) = self.seats.get_mut(index) {
+        let Some(seat) = seat.take() else { return };
+        if let Some(slot) = self.seats.get_mut(seat.index()) {
             if slot.take().is_some() {
                 self.parked -= 1;
             }
-            self.free.push(index);
+            self.free.push(seat);
         }
     }
 
@@ -54,10 +54,17 @@ impl Waiters {
     }
 
     fn join(&mut self) -> Seat {
-        Seat(self.free.pop().unwrap_or_else(|| {
+        self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);
-            self.seats.len() - 1
-        }))
+            let taken = u32::try_from(self.seats.len()).ok().and_then(NonZeroU32::new);
+            Seat(taken.unwrap_or(NonZeroU32::MAX))
+        })
+    }
+}
+
+impl Seat {
+    fn index(&self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 

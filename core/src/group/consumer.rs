@@ -4,10 +4,9 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
-use super::{End, Entered, GroupShared, StreamCode};
+use super::{End, Entered, GROUP_FRAMES_MAX, GroupShared, StreamCode};
 use crate::{
     FrameSink, Timestamp,
     time::micros_since,
@@ -16,22 +15,28 @@ use crate::{
 };
 
 /// The reading half of a group.
+///
+/// With a thousand viewers the state of each is in no cache, and so it is one line of memory: numbers are as short as
+/// groups are.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct GroupConsumer {
     group: Arc<GroupShared>,
     account: Account,
-    /// A fetched group bumps frames and bytes, not groups.
-    fetched: bool,
-    /// Next frame to hand over. This and the next two are short, as groups are: a viewer's state is in no cache, and so is
-    /// to be small.
-    index: u32,
-    /// First frame not to hand over.
-    limit: u32,
-    /// First frame that came after the reader did: what lay there before says nothing of how fast frames pass.
-    fresh: u32,
-    charged_group: bool,
     seat: Option<Seat>,
+    /// Next frame to hand over.
+    index: u16,
+    /// First frame not to hand over.
+    limit: u16,
+    /// First frame to measure: what lay there before the reader came says nothing of how fast frames pass.
+    fresh: u16,
+    charged_group: bool,
 }
+
+const _: () = assert!(GROUP_FRAMES_MAX < ALL as usize);
+
+/// More frames than a group has.
+const ALL: u16 = u16::MAX;
 
 /// What a call of [`GroupConsumer::forward`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,21 +69,14 @@ enum Next {
 impl GroupConsumer {
     pub(crate) fn new(group: Arc<GroupShared>, payer: Arc<Payer>, fetched: bool) -> Self {
         let account = Account::new(payer);
-        Self {
-            group,
-            account,
-            fetched,
-            index: 0,
-            limit: u32::MAX,
-            fresh: 0,
-            charged_group: fetched,
-            seat: None,
-        }
+        let fresh = if account.is_measured() { 0 } else { ALL };
+        // A fetched group bumps frames and bytes, not groups.
+        Self { group, account, seat: None, index: 0, limit: ALL, fresh, charged_group: fetched }
     }
 
     /// What is there now was there before the reader came.
     pub(crate) fn joined(mut self) -> Self {
-        self.fresh = short(self.frame_count());
+        self.fresh = self.fresh.max(short(self.frame_count()));
         self
     }
 
@@ -177,8 +175,10 @@ impl GroupConsumer {
                     sink.accept(frame).map_err(ForwardError::Sink)?;
                     if COUNTED {
                         self.accepted(bytes);
-                        if self.index >= self.fresh {
-                            self.measure(received, received_micros, &mut now, sink);
+                        if self.index >= self.fresh
+                            && let Some(now) = *now.get_or_insert_with(|| sink.now())
+                        {
+                            self.account.note(received_micros, micros_since(received, now));
                         }
                     }
                     self.index += 1;
@@ -213,7 +213,7 @@ impl GroupConsumer {
             return Next::End;
         }
         let mut state = self.group.lock();
-        if let Some(frame) = state.frames.get(self.index as usize) {
+        if let Some(frame) = state.frames.get(usize::from(self.index)) {
             return Next::Frame(frame.clone());
         }
         match state.end {
@@ -229,23 +229,6 @@ impl GroupConsumer {
     fn accepted(&mut self, bytes: usize) {
         let group = !std::mem::replace(&mut self.charged_group, true);
         self.account.charge(Charge { bytes, group, datagram: self.group.datagram });
-        debug_assert!(!(self.fetched && group), "a fetch bumps no group");
-    }
-
-    /// Notes how long the frame took, with one look at the clock for all frames of a batch.
-    fn measure<S: FrameSink>(
-        &mut self,
-        received: Instant,
-        received_micros: u64,
-        now: &mut Option<Instant>,
-        sink: &S,
-    ) {
-        if now.is_none() && self.account.is_measured() {
-            *now = sink.now();
-        }
-        if let Some(now) = *now {
-            self.account.note(received_micros, micros_since(received, now));
-        }
     }
 }
 
@@ -257,9 +240,9 @@ impl Drop for GroupConsumer {
     }
 }
 
-/// A count of frames, of which no group has as many.
-fn short(frames: usize) -> u32 {
-    u32::try_from(frames).unwrap_or(u32::MAX)
+/// A count of frames.
+fn short(frames: usize) -> u16 {
+    u16::try_from(frames).unwrap_or(ALL)
 }
 
 /// Ready when something moved; otherwise a waker is parked, in the sink or in the group.

@@ -2,7 +2,7 @@
 //!
 //! Each reader keeps its samples in a [`Stage`] that it alone writes, and hands them to the [`Cells`] of its broadcast
 //! and transport when the stage is full. So a frame costs a few plain stores, and only viewers of one broadcast over one
-//! transport ever share a lock, once in eight frames. Whoever reads takes what is staged into account.
+//! transport ever share a lock, once in ten frames. Whoever reads takes what is staged into account.
 
 mod histogram;
 mod objective;
@@ -17,7 +17,7 @@ pub use histogram::Histogram;
 use objective::Window;
 pub use objective::{Objective, ObjectiveReading, Observed};
 use stage::TICK_BITS;
-pub(crate) use stage::{Held, Sample, Stage};
+pub(crate) use stage::{Sample, Stage};
 
 use crate::{Path, Protocol, time::micros_since, usage::ReaderCell};
 
@@ -83,7 +83,7 @@ pub(crate) struct BroadcastLatency {
 
 /// Dropping it keeps its counts and forgets its samples.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     origin: Arc<Latencies>,
     cells: Arc<Cells>,
 }
@@ -206,6 +206,18 @@ impl Entry {
         origin.lock().live.push(Arc::clone(&cells));
         Arc::new(Self { origin: Arc::clone(origin), cells })
     }
+
+    /// Takes over what is staged. Only the one who may charge the reader's tally calls this.
+    pub(crate) fn absorb(&self, stage: &Stage) {
+        let mut books = self.cells.lock();
+        books.absorb(stage);
+        stage.clear();
+    }
+
+    /// Notes that a frame left, beside others who do.
+    pub(crate) fn record(&self, sample: Sample) {
+        self.cells.lock().record(sample);
+    }
 }
 
 impl Drop for Entry {
@@ -231,14 +243,14 @@ impl Cells {
     fn read(&self) -> Books {
         let mut books = self.lock().clone();
         let readers = std::mem::take(&mut books.readers);
-        readers.iter().for_each(|cell| books.absorb(&cell.stage));
+        readers.iter().for_each(|cell| books.absorb(cell.stage()));
         books
     }
 
     fn latest(&self) -> Option<Latency> {
         let (mut samples, total_observed) = {
             let books = self.lock();
-            let staged = books.readers.iter().flat_map(|cell| cell.stage.iter());
+            let staged = books.readers.iter().flat_map(|cell| cell.stage().iter());
             let ring = books.ring.iter().take(books.filled).copied();
             let samples: Vec<Sample> = ring.chain(staged).collect();
             let staged = samples.len() - books.filled;
@@ -288,23 +300,16 @@ impl Books {
 }
 
 impl Lane {
-    /// Takes over what is staged. Only the one who may charge the reader's tally calls this.
-    pub(crate) fn absorb(&self) {
-        let mut books = self.entry.cells.lock();
-        books.absorb(&self.cell.stage);
-        self.cell.stage.clear();
-    }
-
-    /// Notes that a frame left, beside others who do.
-    pub(crate) fn record(&self, sample: Sample) {
-        self.entry.cells.lock().record(sample);
+    /// Where its samples go.
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         let mut books = self.entry.cells.lock();
-        books.absorb(&self.cell.stage);
+        books.absorb(self.cell.stage());
         if let Some(index) = books.readers.iter().position(|cell| Arc::ptr_eq(cell, &self.cell)) {
             books.readers.swap_remove(index);
         }

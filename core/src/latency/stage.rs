@@ -37,7 +37,7 @@ impl Sample {
 
 /// Samples that a reader keeps to itself: as many as find room beside its counts, in the line of memory that every frame
 /// stores to. More of them would be a second line.
-const STAGED: usize = 8;
+const STAGED: usize = 10;
 /// Bits of a staged sample that hold the latency: up to four seconds.
 const SHORT_BITS: u32 = 22;
 /// Bits of a staged sample that hold when the frame left, in ticks since the first one: about a second.
@@ -54,9 +54,9 @@ pub(crate) struct Stage {
     samples: [AtomicU32; STAGED],
 }
 
-/// What a stage holds, as its writer knows without looking: when the first sample was taken, and how many there are.
+/// What a stage holds: when the first sample was taken, and how many there are.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Held(u64);
+struct Held(u64);
 
 impl Held {
     fn new(first: u64, len: usize) -> Self {
@@ -73,13 +73,9 @@ impl Held {
 }
 
 impl Stage {
-    /// What it holds, for a new writer.
-    pub(crate) fn held(&self) -> Held {
-        Held(self.head.load(Relaxed))
-    }
-
     /// Keeps a sample. `false`: it has no room for it.
-    pub(crate) fn push(&self, held: &mut Held, sample: Sample) -> bool {
+    pub(crate) fn push(&self, sample: Sample) -> bool {
+        let held = Held(self.head.load(Relaxed));
         let len = held.len();
         let first = if len == 0 { sample.at() } else { held.first() };
         let since = sample.at().wrapping_sub(first);
@@ -89,12 +85,11 @@ impl Stage {
         }
         #[expect(clippy::cast_possible_truncation, reason = "both parts have just been found to fit")]
         place.store((since << SHORT_BITS | sample.micros()) as u32, Relaxed);
-        *held = Held::new(first, len + 1);
-        self.head.store(held.0, Release);
+        self.head.store(Held::new(first, len + 1).0, Release);
         true
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Sample> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Sample> {
         let held = Held(self.head.load(Acquire));
         self.samples.iter().take(held.len()).map(move |sample| {
             let sample = u64::from(sample.load(Relaxed));
@@ -102,7 +97,7 @@ impl Stage {
         })
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.head.store(0, Relaxed);
     }
 }
@@ -113,7 +108,7 @@ mod tests {
 
     #[test]
     fn samples_come_out_as_they_went_in_or_are_refused() {
-        let (stage, mut held) = (Stage::default(), Held::default());
+        let stage = Stage::default();
         let at = 1 << 30;
         let kept = [
             Sample::new(at, 0),
@@ -121,15 +116,14 @@ mod tests {
             Sample::new(at + (1 << SINCE_BITS) - 1, 7),
         ];
         for refused in [Sample::new(at, 1 << SHORT_BITS), Sample::new(at, u64::MAX)] {
-            assert!(!stage.push(&mut held, refused), "too long, even as the first");
+            assert!(!stage.push(refused), "too long, even as the first");
         }
-        assert!(kept.iter().all(|sample| stage.push(&mut held, *sample)));
+        assert!(kept.iter().all(|sample| stage.push(*sample)));
         for refused in [Sample::new(at - 1, 7), Sample::new(at + (1 << SINCE_BITS), 7)] {
-            assert!(!stage.push(&mut held, refused), "too early or too late beside the others");
+            assert!(!stage.push(refused), "too early or too late beside the others");
         }
         assert!(stage.iter().eq(kept));
-        let mut next = stage.held();
-        while stage.push(&mut next, kept[0]) {}
+        while stage.push(kept[0]) {}
         assert_eq!(stage.iter().count(), STAGED);
         stage.clear();
         assert_eq!(stage.iter().count(), 0);

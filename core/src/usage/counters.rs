@@ -54,11 +54,9 @@ impl Counters {
         &self.shared
     }
 
-    /// A cell of a reader's own.
-    pub(super) fn enlist(&self) -> Arc<ReaderCell> {
-        let cell = Arc::<ReaderCell>::default();
-        self.lock().push(Arc::clone(&cell));
-        cell
+    /// Sums up what a reader counts, too.
+    pub(super) fn enlist(&self, cell: Arc<ReaderCell>) {
+        self.lock().push(cell);
     }
 
     /// Folds the counts of a reader that has gone. Under the lock, so that no reading sees it twice or not at all.

@@ -5,10 +5,14 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use super::{Counters, ReaderCell, Sheet, Side, reader::Counts, registry::RowShared};
+use super::{
+    Counters, ReaderCell, Sheet, Side,
+    pool::{Place, Pool},
+    registry::RowShared,
+};
 use crate::{
     BroadcastInfo,
-    latency::{BroadcastLatency, Held, Lane, Sample},
+    latency::{BroadcastLatency, Entry, Lane, Sample},
 };
 
 /// One session's counters for one broadcast and one direction. Dropping it folds them into their row.
@@ -18,6 +22,7 @@ pub(crate) struct Meter {
     row: Arc<RowShared>,
     side: Side,
     sheet: Option<Arc<Sheet>>,
+    pool: Arc<Pool>,
 }
 
 /// What one frame costs.
@@ -44,17 +49,10 @@ pub(crate) struct Payer {
 #[derive(Debug)]
 pub(crate) struct Account {
     payer: Arc<Payer>,
-    /// The payer's cell, if it is this account's alone for now.
-    claimed: Option<Claim>,
-    is_measured: bool,
-}
-
-/// A cell of which this is the only writer, and what it holds.
-#[derive(Debug)]
-struct Claim {
-    cell: Arc<ReaderCell>,
-    counts: Counts,
-    held: Held,
+    /// The line of the payer's cell, if it is this account's alone for now.
+    claimed: Option<Place>,
+    /// Where latencies are noted, so that nobody has to ask the payer.
+    latency: Option<Arc<Entry>>,
 }
 
 impl Meter {
@@ -63,8 +61,16 @@ impl Meter {
         row: Arc<RowShared>,
         side: Side,
         sheet: Option<Arc<Sheet>>,
+        pool: Arc<Pool>,
     ) -> Self {
-        Self { counters, row, side, sheet }
+        Self { counters, row, side, sheet, pool }
+    }
+
+    /// A cell of a reader's own.
+    fn enlist(&self) -> Arc<ReaderCell> {
+        let cell = ReaderCell::new(&self.pool);
+        self.counters.enlist(Arc::clone(&cell));
+        cell
     }
 
     /// The session became a viewer or a publisher.
@@ -129,59 +135,52 @@ impl Drop for Payer {
 
 impl Account {
     pub(crate) fn new(payer: Arc<Payer>) -> Self {
-        let claim = |cell: &Arc<ReaderCell>| {
-            let counts = cell.claim()?;
-            Some(Claim { cell: Arc::clone(cell), counts, held: cell.stage.held() })
-        };
-        let claimed = payer.cell.as_ref().and_then(claim);
-        let is_measured = payer.lane.is_some();
-        Self { payer, claimed, is_measured }
+        let claimed = payer.cell.as_ref().and_then(|cell| cell.claim());
+        let latency = payer.lane.as_ref().map(|lane| Arc::clone(lane.entry()));
+        Self { payer, claimed, latency }
     }
 
     /// Counts one frame of a reader. Only [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
-    pub(crate) fn charge(&mut self, charge: Charge) {
-        match &mut self.claimed {
-            Some(Claim { cell, counts, .. }) => cell.add(counts, charge),
-            None => self.payer.info.meter.shared().add(charge),
+    pub(crate) fn charge(&self, charge: Charge) {
+        let Some(line) = &self.claimed else { return self.payer.info.meter.shared().add(charge) };
+        line.add(charge.bytes);
+        if charge.group {
+            self.payer.cell.iter().for_each(|cell| cell.add_group(charge.datagram));
         }
     }
 
     /// Whether latencies are noted.
     pub(crate) fn is_measured(&self) -> bool {
-        self.is_measured
+        self.latency.is_some()
     }
 
     /// Notes how long a frame took that was received so many microseconds after the start of time. Only
     /// [`GroupConsumer::forward`](crate::GroupConsumer::forward) calls this.
-    pub(crate) fn note(&mut self, received: u64, took: u64) {
+    pub(crate) fn note(&self, received: u64, took: u64) {
         let sample = Sample::of(received, took);
-        if let Some(Claim { cell, held, .. }) = &mut self.claimed
-            && cell.stage.push(held, sample)
-        {
-            return;
+        if !self.claimed.as_ref().is_some_and(|line| line.stage.push(sample)) {
+            self.hand_over(sample);
         }
-        self.hand_over(sample);
     }
 
     /// Where the reader has no room for a sample. Not part of what every frame does.
     #[cold]
-    fn hand_over(&mut self, sample: Sample) {
-        let Some(lane) = &self.payer.lane else { return };
-        if let Some(Claim { cell, held, .. }) = &mut self.claimed {
-            lane.absorb();
-            *held = Held::default();
-            if cell.stage.push(held, sample) {
+    fn hand_over(&self, sample: Sample) {
+        let Some(latency) = &self.latency else { return };
+        if let Some(line) = &self.claimed {
+            latency.absorb(&line.stage);
+            if line.stage.push(sample) {
                 return;
             }
         }
-        lane.record(sample);
+        latency.record(sample);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(claim) = &self.claimed {
-            claim.cell.release();
+        if self.claimed.is_some() {
+            self.payer.cell.iter().for_each(|cell| cell.release());
         }
     }
 }

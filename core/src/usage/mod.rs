@@ -11,6 +11,7 @@ mod backlog;
 mod books;
 pub(crate) mod counters;
 pub(crate) mod meter;
+mod pool;
 mod reader;
 mod registry;
 mod statement;

@@ -1,41 +1,53 @@
 //! What one reader alone writes.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
-use super::{Charge, Tally, Totals};
+use super::{
+    Tally, Totals,
+    pool::{Place, Pool},
+};
 use crate::latency::Stage;
 
 /// A reader's counts, and samples that the books of latency do not hold yet.
-///
-/// Who has claimed it is its only writer. It keeps the [`Counts`] itself and stores them here after every frame, for others
-/// to see: a frame so costs a nanosecond, not the ten that atomic additions take. With a thousand readers every line of
-/// memory is cold, and so all that a frame stores lies in the first one.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[derive(Debug)]
 pub(crate) struct ReaderCell {
-    frames: AtomicU64,
-    bytes: AtomicU64,
+    pool: Arc<Pool>,
+    place: Place,
     groups: AtomicU64,
-    pub(crate) stage: Stage,
     datagrams: AtomicU64,
     claimed: AtomicBool,
 }
 
-/// What has been counted on a cell, so that its writer has nothing to read back.
-#[derive(Debug)]
-pub(super) struct Counts {
-    frames: u64,
-    bytes: u64,
+/// All that every frame changes, in one line of memory.
+///
+/// Who has claimed it is its only writer: a frame so costs a nanosecond, not the ten that atomic additions take. With a
+/// thousand readers every line is cold, and so there is one, [beside that of the next reader](Pool).
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Line {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    pub(crate) stage: Stage,
 }
 
+const _: () = assert!(size_of::<Line>() == 64);
+
 impl ReaderCell {
+    pub(super) fn new(pool: &Arc<Pool>) -> Arc<Self> {
+        let (groups, datagrams, claimed) = Default::default();
+        Arc::new(Self { pool: Arc::clone(pool), place: pool.take(), groups, datagrams, claimed })
+    }
+
     /// Makes the caller the only writer, unless somebody is.
-    pub(super) fn claim(&self) -> Option<Counts> {
+    pub(super) fn claim(&self) -> Option<Place> {
         let is_free = !self.claimed.swap(true, Acquire);
-        is_free.then(|| Counts { frames: self.frames.load(Relaxed), bytes: self.bytes.load(Relaxed) })
+        is_free.then(|| self.place.clone())
     }
 
     /// Lets the next writer in, who sees all that was counted.
@@ -43,18 +55,14 @@ impl ReaderCell {
         self.claimed.store(false, Release);
     }
 
-    /// Counts as the only writer.
-    pub(super) fn add(&self, counts: &mut Counts, charge: Charge) {
-        counts.frames += 1;
-        self.frames.store(counts.frames, Relaxed);
-        counts.bytes += charge.bytes as u64;
-        self.bytes.store(counts.bytes, Relaxed);
-        if charge.group {
-            self.groups.store(self.groups.load(Relaxed) + 1, Relaxed);
-            if charge.datagram {
-                self.datagrams.store(self.datagrams.load(Relaxed) + 1, Relaxed);
-            }
-        }
+    /// Counts a group of which a first frame moved, as the only writer.
+    pub(super) fn add_group(&self, datagram: bool) {
+        self.groups.store(self.groups.load(Relaxed) + 1, Relaxed);
+        self.datagrams.store(self.datagrams.load(Relaxed) + u64::from(datagram), Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.place.stage
     }
 
     /// Adds what was counted to a tally that others write.
@@ -66,21 +74,51 @@ impl ReaderCell {
 
     pub(super) fn add_to(&self, totals: &mut Totals) {
         totals.groups += self.groups.load(Relaxed);
-        totals.frames += self.frames.load(Relaxed);
-        totals.bytes += self.bytes.load(Relaxed);
+        totals.frames += self.place.frames.load(Relaxed);
+        totals.bytes += self.place.bytes.load(Relaxed);
         totals.datagrams += self.datagrams.load(Relaxed);
+    }
+}
+
+impl Drop for ReaderCell {
+    fn drop(&mut self) {
+        self.place.clear();
+        self.pool.give_back(self.place.clone());
+    }
+}
+
+impl Line {
+    /// Counts a frame as the only writer.
+    pub(super) fn add(&self, bytes: usize) {
+        self.frames.store(self.frames.load(Relaxed) + 1, Relaxed);
+        self.bytes.store(self.bytes.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
+    fn clear(&self) {
+        self.frames.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
+        self.stage.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
 
     #[test]
-    fn what_a_frame_stores_is_one_line_of_memory() {
-        assert_eq!(offset_of!(ReaderCell, stage) + size_of::<Stage>(), 64);
-        assert_eq!(align_of::<ReaderCell>(), 64);
+    fn the_next_reader_begins_at_nothing() {
+        let pool = Arc::default();
+        for _ in 0..2 {
+            let cell = ReaderCell::new(&pool);
+            let line = cell.claim().expect("nobody else has it");
+            assert!(cell.claim().is_none(), "somebody has");
+            line.add(7);
+            cell.add_group(false);
+            assert!(line.stage.push(crate::latency::Sample::of(1, 2)));
+            let mut totals = Totals::default();
+            cell.add_to(&mut totals);
+            assert_eq!((totals.groups, totals.frames, totals.bytes), (1, 1, 7));
+            assert_eq!(cell.stage().iter().count(), 1);
+        }
     }
 }

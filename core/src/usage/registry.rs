@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Bookkeeping, Books, Counters, GaugeTotals, Meter, Side, Totals, counters::Gauge};
+use super::{Bookkeeping, Books, Counters, GaugeTotals, Meter, Side, Totals, counters::Gauge, pool::Pool};
 use crate::{Path, Protocol, session::SessionShared};
 
 /// All usage of one origin, keyed by path, tier and protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     books: Option<Arc<Books>>,
+    pool: Arc<Pool>,
     state: Mutex<RegistryState>,
 }
 
@@ -88,7 +89,7 @@ pub struct Snapshot {
 impl Registry {
     /// No rows, and the books that are to be kept beside them.
     pub(crate) fn new(bookkeeping: Option<Bookkeeping>) -> Self {
-        Self { books: bookkeeping.map(Books::new), state: Mutex::default() }
+        Self { books: bookkeeping.map(Books::new), ..Self::default() }
     }
 
     /// The books, if any are kept.
@@ -111,7 +112,7 @@ impl Registry {
         let counters = row.enlist(side);
         session.meters().enlist(path, side, &counters);
         let sheet = self.books.as_ref().map(|books| books.open(session, path, side, &counters));
-        Meter::new(counters, row, side, sheet)
+        Meter::new(counters, row, side, sheet, Arc::clone(&self.pool))
     }
 
     /// The gauge of sessions of one tier and protocol.

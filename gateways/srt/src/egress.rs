@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqgate_core::{BroadcastConsumer, Path, Session, Subscription};
+use moqgate_core::{BroadcastConsumer, Path, Session, Subscription, monotonic_now};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
 use moqgate_mux::play::{Bounds, PlayConfig, Readers};
 use moqgate_mux::ts::{ExportConfig, Exporter};
@@ -34,7 +34,7 @@ const READING: PlayConfig = PlayConfig {
     sound_lead: Duration::ZERO,
     behind_max: Duration::from_secs(1),
     paced: true,
-    clock: Instant::now,
+    clock: monotonic_now,
 };
 /// How far beyond what is due frames are taken from the model, microseconds: a timer's delay.
 const AHEAD: i64 = 20_000;

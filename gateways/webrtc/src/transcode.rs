@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use moqgate_core::{
     BroadcastConsumer, Credential, DerivedTrack, Direction, Frame, Grant, Identity, Path, Protocol, Request,
-    Session, Subscription, Timestamp, TrackInfo, TrackProducer,
+    Session, Subscription, Timestamp, TrackInfo, TrackProducer, monotonic_now,
 };
 use moqgate_mux::play::{Bounds, Reader};
 use moqgate_mux::transcode::{AacToOpus, OpusConfig};
@@ -133,7 +133,8 @@ impl Work {
             max_age: MAX_AGE,
         };
         let (producer, made) = broadcast.derive(&session, info);
-        let source = Reader::new(track.to_owned(), false, 0, Timestamp::ZERO, BOUNDS, Instant::now, consumer);
+        let source =
+            Reader::new(track.to_owned(), false, 0, Timestamp::ZERO, BOUNDS, monotonic_now, consumer);
         Ok(Self { source, transcoder, made, producer, _session: session, _broadcast: broadcast })
     }
 

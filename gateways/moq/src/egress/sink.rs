@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use moqgate_core::{Frame, FrameSink};
+use moqgate_core::{Frame, FrameSink, monotonic_now};
 
 use crate::transport::{SendStream, Session, WriteError};
 use crate::wire::{Datagram, FrameHeads, GroupHead, Message as _, UniType, Version};
@@ -119,7 +119,7 @@ impl FrameSink for StreamSink {
     }
 
     fn now(&self) -> Option<Instant> {
-        Some(Instant::now())
+        Some(monotonic_now())
     }
 }
 
@@ -152,7 +152,7 @@ impl FrameSink for DatagramSink<'_> {
     }
 
     fn now(&self) -> Option<Instant> {
-        Some(Instant::now())
+        Some(monotonic_now())
     }
 }
 

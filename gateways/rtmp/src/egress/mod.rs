@@ -9,9 +9,9 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription};
+use moqgate_core::{BroadcastConsumer, Denied, DenyReason, Path, Session, Subscription, monotonic_now};
 use moqgate_mux::catalog::{self, Catalog, CatalogReader};
 use moqgate_mux::flv::{Capabilities, Exporter, Tag};
 use moqgate_mux::play::{Bounds, PlayConfig, Readers};
@@ -25,7 +25,7 @@ const READING: PlayConfig = PlayConfig {
     sound_lead: Duration::from_millis(200),
     behind_max: Duration::from_secs(2),
     paced: false,
-    clock: Instant::now,
+    clock: monotonic_now,
 };
 /// Frames are taken as soon as they are there.
 const HORIZON: i64 = i64::MAX;

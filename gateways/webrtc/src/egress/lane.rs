@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError};
+use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError, monotonic_now};
 use moqgate_mux::catalog::Catalog;
 use moqgate_mux::play::{Bounds, Reader};
 use moqgate_mux::rtp::{Codec, ExportConfig, Exporter, Reordering};
@@ -162,7 +162,7 @@ impl Lane {
         let video = self.is_video();
         let name = self.source.track.clone();
         let bounds = if video { PICTURES } else { SOUND };
-        let reader = Reader::new(name, video, 0, Timestamp::ZERO, bounds, Instant::now, track);
+        let reader = Reader::new(name, video, 0, Timestamp::ZERO, bounds, monotonic_now, track);
         self.source.reader = Some(reader);
         Ok(())
     }
@@ -425,7 +425,7 @@ mod tests {
         };
         let choice = Choice { track: name.to_owned(), payload, aac: None };
         let mut lane = Lane::new(&catalog, &choice).expect("VP8 has a form");
-        let reader = Reader::new(name.to_owned(), true, 0, Timestamp::ZERO, PICTURES, Instant::now, reading);
+        let reader = Reader::new(name.to_owned(), true, 0, Timestamp::ZERO, PICTURES, monotonic_now, reading);
         lane.source.reader = Some(reader);
         std::mem::forget(broadcast);
         (lane, track, session)

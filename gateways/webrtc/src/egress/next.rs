@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError};
+use moqgate_core::{BroadcastConsumer, Subscription, Timestamp, TrackConsumer, TrackError, monotonic_now};
 use moqgate_mux::play::Reader;
 
 use super::adapt::Step;
@@ -51,7 +51,7 @@ impl Next {
             match asking.as_mut().poll(cx) {
                 Poll::Ready(Ok(track)) => {
                     let name = self.choice.track.clone();
-                    let reader = Reader::new(name, true, 0, self.floor, PICTURES, Instant::now, track);
+                    let reader = Reader::new(name, true, 0, self.floor, PICTURES, monotonic_now, track);
                     self.state = State::Read(Box::new(reader));
                 }
                 Poll::Ready(Err(_)) => self.state = State::Failed,
