@@ -151,9 +151,7 @@ impl Player {
         (self.broadcast, self.catalog, self.newest) = (broadcast, catalog, newest);
         for lane in &mut self.lanes {
             let number = lane.payload().number;
-            if let Some(choice) = choices.iter().find(|choice| choice.payload.number == number) {
-                lane.switch(&self.newest, choice);
-            }
+            lane.resume(&self.newest, choices.iter().find(|choice| choice.payload.number == number));
         }
         self.clock.restart();
         self.ladder.clear();

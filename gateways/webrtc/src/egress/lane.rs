@@ -131,6 +131,13 @@ impl Lane {
         true
     }
 
+    /// Goes on with what another broadcast has for it, or rests where that is nothing: a name means something else there.
+    pub(super) fn resume(&mut self, catalog: &Catalog, choice: Option<&Choice>) {
+        if !choice.is_some_and(|choice| self.switch(catalog, choice)) {
+            self.rest();
+        }
+    }
+
     pub(super) fn track(&self) -> &str {
         &self.source.track
     }
@@ -391,6 +398,17 @@ mod tests {
 
     use super::*;
 
+    fn catalog(name: &str) -> Catalog {
+        let text = format!(r#"{{"video":{{"renditions":{{"{name}":{{"codec":"vp8"}}}}}}}}"#);
+        Catalog::from_json(text.as_bytes()).expect("a catalog")
+    }
+
+    fn choice(name: &str) -> Choice {
+        let format = Format::new(Codec::Vp8, "");
+        let payload = Payload { number: 96, format, parameters: String::new(), channels: 0 };
+        Choice { track: name.to_owned(), payload, aac: None }
+    }
+
     fn lane(name: &str) -> (Lane, TrackProducer, Session) {
         let gate = Gate::new(Origin::new(OriginConfig::default()), Arc::new(OpenAdmission));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -415,16 +433,7 @@ mod tests {
         let Poll::Ready(Ok(reading)) = reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("the track is there");
         };
-        let text = br#"{"video":{"renditions":{"v":{"codec":"vp8"}}}}"#;
-        let catalog = Catalog::from_json(text).expect("a catalog");
-        let payload = Payload {
-            number: 96,
-            format: Format::new(Codec::Vp8, ""),
-            parameters: String::new(),
-            channels: 0,
-        };
-        let choice = Choice { track: name.to_owned(), payload, aac: None };
-        let mut lane = Lane::new(&catalog, &choice).expect("VP8 has a form");
+        let mut lane = Lane::new(&catalog(name), &choice(name)).expect("VP8 has a form");
         let reader = Reader::new(name.to_owned(), true, 0, Timestamp::ZERO, PICTURES, monotonic_now, reading);
         lane.source.reader = Some(reader);
         std::mem::forget(broadcast);
@@ -482,6 +491,20 @@ mod tests {
         let mut second = track.append_group().expect("it is live");
         push(&mut second, 5200);
         assert_eq!(taken(&mut lane), [5200]);
+    }
+
+    #[test]
+    fn a_broadcast_that_has_nothing_for_a_lane_lets_it_rest_until_one_has() {
+        let (mut lane, track, _session) = lane("v");
+        let mut group = track.append_group().expect("it is live");
+        push(&mut group, 0);
+        lane.resume(&catalog("w"), None);
+        assert!(lane.is_resting(), "v is another track now, if it is there at all");
+        assert_eq!(taken(&mut lane), Vec::<u64>::new());
+        lane.resume(&catalog("w"), Some(&choice("w")));
+        assert_eq!((lane.is_resting(), lane.track()), (false, "w"));
+        lane.resume(&catalog("w"), Some(&choice("gone")));
+        assert!(lane.is_resting(), "listed for it, but not in the catalog");
     }
 
     #[test]
